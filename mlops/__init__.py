@@ -1,0 +1,68 @@
+"""One line gives an ML project its own MLflow, DVC, BentoML and Evidently workspace.
+
+>>> from mlops import MLOpsClient
+>>> client = MLOpsClient.from_project("churn")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "mlops.client": ("MLOpsClient", "create_client"),
+    "mlops.workspace": ("BootstrapResult", "ProjectWorkspace", "WorkspaceManager"),
+    "mlops.errors": (
+        "ArchiveError",
+        "ConfigError",
+        "ConfirmationRequiredError",
+        "DataIntegrityError",
+        "DataNotFoundError",
+        "IntegrationError",
+        "IntegrationNotInstalledError",
+        "IntegrationUnavailableError",
+        "InvalidModelNameError",
+        "InvalidProjectNameError",
+        "IsolationError",
+        "MLOpsError",
+        "ModelNotFoundError",
+        "NoActiveRunError",
+        "PipelineError",
+        "PipelineVersionError",
+        "QuotaExceededError",
+        "ReferenceDataError",
+        "ScheduleError",
+        "StepError",
+        "WorkspaceCorruptError",
+        "WorkspaceError",
+        "WorkspaceExistsError",
+        "WorkspaceLockedError",
+        "WorkspaceNotFoundError",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from mlops.client import MLOpsClient as MLOpsClient
+    from mlops.client import create_client as create_client
+    from mlops.errors import *  # noqa: F403
+    from mlops.workspace import BootstrapResult as BootstrapResult
+    from mlops.workspace import ProjectWorkspace as ProjectWorkspace
+    from mlops.workspace import WorkspaceManager as WorkspaceManager
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'mlops' has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_MODULE_OF))

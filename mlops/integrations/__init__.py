@@ -1,0 +1,1 @@
+"""The adapters of the four tools; each fulfils ``mlops.workspace.tools.ToolAdapter``."""
