@@ -22,7 +22,8 @@ RESERVED: Final = frozenset({"mlops", "default", "latest", "workspaces", "api"} 
 
 DVC_REMOTE: Final = "project"
 
-_RULE: Final = "use 1 to 40 characters: lower-case letters a-z, digits, '-' and '_', starting and ending with a letter or digit"
+_RULE: Final = "use 1 to 40 characters: lower-case letters a-z, digits, '-' and '_', "
+    "starting and ending with a letter or digit"
 
 
 def suggest_project_name(name: str) -> str:
