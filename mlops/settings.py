@@ -1,8 +1,8 @@
 """Settings and where each comes from.
 
-Precedence: argument, ``MLOPS_*`` environment, ``workspace.yaml``, ``[tool.mlops]`` of pyproject.toml, default.
-The tools' own environment variables (``MLFLOW_TRACKING_URI`` and friends) are not read: they would point every
-project at one store.
+Precedence: argument, ``MLOPS_*`` environment, ``workspace.yaml``, ``[tool.mlops]`` of pyproject.toml,
+default. The tools' own environment variables (``MLFLOW_TRACKING_URI`` and friends) are not read: they would
+point every project at one store.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def resolve(
     table, table_path = tool_table(directory) if directory else ({}, None)
     layers: list[tuple[str, Mapping[str, Any]]] = [
         ("argument", arguments or {}),
-        ("environment", {n: environment.get(ENV_PREFIX + n.upper()) or None for n in names}),
+        ("environment", {n: environment.get(variable(n)) or None for n in names}),
         ("workspace.yaml", workspace or {}),
         (str(table_path), {n: table.get(n) for n in names}),
     ]
@@ -115,11 +115,14 @@ def resolve(
         for origin, layer in layers:
             if (value := layer.get(name)) is not None:
                 values[name] = expand(value, environment, setting=name)
-                origins[name] = (
-                    f"environment {ENV_PREFIX}{name.upper()}" if origin == "environment" else origin
-                )
+                origins[name] = origin
                 break
     return Resolved(_validate(ProjectSettings, values, source="the settings", origins=origins), origins)
+
+
+def variable(setting: str) -> str:
+    """Return the environment variable of a setting, such as ``MLOPS_DVC_REMOTE_PATH``."""
+    return ENV_PREFIX + setting.upper()
 
 
 def expand(value: Any, environ: Mapping[str, str], *, setting: str) -> Any:
@@ -172,10 +175,8 @@ def find_base(
     if repo_root is not None:
         root = Path(repo_root).expanduser().absolute()
         return BaseLocation(root / DEFAULT_BASE, root, "argument")
-    if configured := environment.get(ENV_PREFIX + "BASE_PATH"):
-        return BaseLocation(
-            Path(configured).expanduser().absolute(), here, f"environment {ENV_PREFIX}BASE_PATH"
-        )
+    if configured := environment.get(variable("base_path")):
+        return BaseLocation(Path(configured).expanduser().absolute(), here, "environment")
     named_only: Path | None = None
     for directory in (here, *here.parents):
         pyproject = directory / "pyproject.toml"
@@ -195,7 +196,7 @@ def find_base(
 
 
 def find_project_name(directory: Path | None = None) -> str:
-    """Return the project named by the nearest pyproject.toml: ``[tool.mlops] project``, else ``[project] name``.
+    """Return the project the nearest pyproject.toml names: ``[tool.mlops] project``, else ``[project] name``.
 
     Raises:
         ConfigError: There is no pyproject.toml, or it names no project.

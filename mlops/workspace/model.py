@@ -175,7 +175,7 @@ class ProjectWorkspace:
         """
         if self.error:
             raise WorkspaceCorruptError(
-                f"Failed to load workspace metadata of {self.project_name!r}, so it is not overwritten: {self.error}",
+                f"{self.metadata_file} could not be read, so it is not overwritten: {self.error}",
                 operation="save_metadata",
                 workspace=self.project_name,
                 hint=f"repair {self.metadata_file}, or move it away",

@@ -108,7 +108,7 @@ class ToolAdapter(Protocol):
     def __init__(self, context: ToolContext) -> None: ...
 
     def ensure(self) -> None:
-        """Create the tool's store in the workspace if it is missing; safe to call at once from many processes."""
+        """Create the tool's store if it is missing; safe to call at once from many processes."""
 
     def health(self) -> ToolHealth:
         """Say whether the tool can be used, without importing or creating more than that takes."""
