@@ -22,8 +22,10 @@ RESERVED: Final = frozenset({"mlops", "default", "latest", "workspaces", "api"} 
 
 DVC_REMOTE: Final = "project"
 
-_RULE: Final = "use 1 to 40 characters: lower-case letters a-z, digits, '-' and '_', "
+_RULE: Final = (
+    "use 1 to 40 characters: lower-case letters a-z, digits, '-' and '_', "
     "starting and ending with a letter or digit"
+)
 
 
 def suggest_project_name(name: str) -> str:

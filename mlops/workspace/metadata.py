@@ -34,7 +34,7 @@ def dump(workspace: ProjectWorkspace) -> str:
         return yaml.dump(values, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=110)
     except yaml.representer.RepresenterError as error:
         raise ConfigError(
-            f"The configuration of {workspace.project_name!r} has a value YAML cannot hold: {error.args[-1]!r}",
+            f"The configuration of {workspace.project_name!r} has an unsupported value: {error.args[-1]!r}",
             operation="save_metadata",
             workspace=workspace.project_name,
             hint="use text, numbers, booleans, dates, lists and dictionaries",
