@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import WorkspaceError
@@ -14,14 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["BootstrapResult", "ProjectWorkspace", "WorkspaceError", "WorkspaceManager"]
 
 
+_MODULES = {"BootstrapResult": "bootstrap", "ProjectWorkspace": "model", "WorkspaceManager": "manager"}
+
+
 def __getattr__(name: str) -> Any:
-    # Lazily, so that the modules below can be imported without the manager above them.
-    if name == "WorkspaceManager":
-        from mlops.workspace.manager import WorkspaceManager as value
-    elif name == "ProjectWorkspace":
-        from mlops.workspace.model import ProjectWorkspace as value  # type: ignore[assignment]
-    elif name == "BootstrapResult":
-        from mlops.workspace.bootstrap import BootstrapResult as value  # type: ignore[assignment]
-    else:
+    # Lazily, so that the modules below the manager can be imported without it.
+    if name not in _MODULES:
         raise AttributeError(f"module 'mlops.workspace' has no attribute {name!r}")
-    return value
+    return getattr(import_module(f"mlops.workspace.{_MODULES[name]}"), name)

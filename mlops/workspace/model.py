@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -34,6 +34,15 @@ FIELDS: Final = (
     "created_at",
     "updated_at",
 )
+# What None stands for where a field is never None.
+_EMPTY: Final[Mapping[str, Callable[[], Any]]] = {
+    "description": str,
+    "metadata": dict,
+    "tags": dict,
+    "quota": dict,
+    "retention": dict,
+    "schedules": list,
+}
 
 
 def now() -> datetime:
@@ -91,7 +100,8 @@ class ProjectWorkspace:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        names.validate_project_name(self.project_name, operation="ProjectWorkspace")
+        if not self.error:
+            names.validate_project_name(self.project_name, operation="ProjectWorkspace")
         self.root_path = Path(self.root_path).absolute()
         if self.bentoml_tag_prefix is None:
             self.bentoml_tag_prefix = names.default_tag_prefix(self.project_name)
@@ -185,6 +195,32 @@ class ProjectWorkspace:
         self.updated_at = now()
         self.root_path.mkdir(parents=True, exist_ok=True)
         write_atomic(self.metadata_file, dump(self))
+
+    def check_serializable(self) -> None:
+        """Raise ``ConfigError`` if the configuration holds a value that YAML cannot."""
+        from mlops.workspace.metadata import dump
+
+        dump(self)
+
+    def changed(self, updates: Mapping[str, Any]) -> Self:
+        """Return a copy with settings changed.
+
+        Args:
+            updates: Settings by field name. ``metadata`` and ``tags`` are merged key by key, where None
+                removes a key; everything else is replaced, where None restores the default.
+        """
+        merged = dict(updates)
+        if "mlflow_tracking_uri" in merged:
+            # Experiment ids mean nothing in another store.
+            merged.setdefault("mlflow_experiment_id", None)
+        for name in ("metadata", "tags"):
+            if merged.get(name) is not None:
+                both = {**getattr(self, name), **merged[name]}
+                merged[name] = {key: value for key, value in both.items() if value is not None}
+        for name, value in merged.items():
+            if value is None and name in _EMPTY:
+                merged[name] = _EMPTY[name]()
+        return replace(self, **merged)
 
     @classmethod
     def load_metadata(cls, root_path: Path, *, project_name: str | None = None) -> Self:
