@@ -119,7 +119,10 @@ def _name_of(folder: Path) -> str:
     try:
         return names.validate_project_name(name, operation="bootstrap")
     except InvalidProjectNameError as error:
-        error.hint = (
-            f"set [tool.mlops] project = {error.details['suggestion']!r} in {folder / 'pyproject.toml'}"
-        )
-        raise
+        raise InvalidProjectNameError(
+            str(error),
+            operation="bootstrap",
+            workspace=name,
+            details=error.details,
+            hint=f"set [tool.mlops] project = {error.details['suggestion']!r} in {folder / 'pyproject.toml'}",
+        ) from None

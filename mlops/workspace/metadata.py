@@ -93,7 +93,7 @@ def parse(text: bytes, *, path: Path, project_name: str | None) -> dict[str, Any
 
     repair = "repair the file or restore it from version control; it was not changed"
     try:
-        values = yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader
+        values = yaml.load(text.decode("utf-8"), Loader=_loader())  # noqa: S506 - a safe loader
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise corrupt(f"it is not valid YAML ({_one_line(error)})", repair) from error
     if not values:
