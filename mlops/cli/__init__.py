@@ -1,0 +1,83 @@
+"""The ``mlops`` command. Each command's module is imported when it is invoked, so ``--help`` stays fast."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from mlops.errors import MLOpsError
+
+EXIT_ERROR: Final = 1
+
+# command: (module below mlops.cli, one line for --help)
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "init": ("projects", "Create projects, by name or from the folders of a repository."),
+    "list": ("projects", "List the projects of this base."),
+    "show": ("projects", "Show one project's configuration and what its directories hold."),
+    "delete": ("projects", "Move a project to the trash."),
+    "restore": ("projects", "Bring a deleted project back."),
+    "purge": ("projects", "Remove deleted projects for good."),
+    "status": ("status", "Show what every project, or one, holds in each tool."),
+    "runs": ("runs", "List a project's runs, newest first."),
+    "config": ("config", "Show each setting and the layer it comes from."),
+    "version": ("version", "Show the versions of mlops and the four tools."),
+}
+
+
+class _LazyCommand(TyperCommand):
+    """Stands for a command in listings and becomes the real one when it is invoked."""
+
+    def __init__(self, name: str, module: str, summary: str) -> None:
+        super().__init__(name, callback=lambda: None, help=summary, params=[])
+        self._module = module
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        group = typer.main.get_group(import_module(f"mlops.cli.{self._module}").app)
+        command = group.commands[str(self.name)]
+        return command.make_context(info_name, args, parent=parent, **extra)
+
+
+class _LazyGroup(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        return _LazyCommand(cmd_name, *COMMANDS[cmd_name])
+
+
+app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    base_path: str | None = typer.Option(
+        None, "--base-path", help="The directory that holds the workspaces.", show_default="found from here"
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    """One workspace per ML project: MLflow, DVC, BentoML and Evidently."""
+    context.obj = {"base_path": base_path, "debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 error, 2 wrong usage, 3 a gate failed."""
+    given = sys.argv[1:] if arguments is None else arguments
+    # What the library logs reaches people as this command's own messages.
+    logging.getLogger("mlops").addHandler(logging.NullHandler())
+    try:
+        app(given, prog_name="mlops")
+    except MLOpsError as error:
+        if "--debug" in given:
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        if error.hint:
+            typer.echo(f"Hint: {error.hint}", err=True)
+        sys.exit(EXIT_ERROR)

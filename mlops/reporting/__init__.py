@@ -1,0 +1,1 @@
+"""Reports over many projects; everything here only reads."""
