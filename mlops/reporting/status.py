@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from mlops.client.inventory import tool_status
 from mlops.files import measure
-from mlops.inventory import tool_status
 from mlops.workspace import tools
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.opening import resolve_for

@@ -14,7 +14,7 @@ from mlops.workspace import tools
 from mlops.workspace.model import DIRECTORIES, ProjectWorkspace
 
 if TYPE_CHECKING:
-    from mlops.client import MLOpsClient
+    from mlops.client.client import MLOpsClient
 
 EXPORT_SCHEMA: Final = 1
 ARTIFACT_TYPES: Final = ("model", "data", "report", "file")

@@ -9,12 +9,12 @@ from mlops.errors import ModelNotFoundError
 from mlops.files import hash_file
 
 if TYPE_CHECKING:
-    from mlops.client import MLOpsClient
+    from mlops.client.session import ProjectSession
     from mlops.integrations.bentoml_serving import Deployment
 
 
 def deploy(
-    client: MLOpsClient, model: Any, *, version: str | int | None, name: str | None, build_bento: bool
+    client: ProjectSession, model: Any, *, version: str | int | None, name: str | None, build_bento: bool
 ) -> Deployment:
     """Package a model; see ``MLOpsClient.deploy_model``."""
     directory = _directory(model)

@@ -1,0 +1,91 @@
+"""Verbs for data: version it, store it, bring any version back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops.client.session import ProjectSession
+from mlops.errors import DataNotFoundError
+
+if TYPE_CHECKING:
+    from mlops.integrations.dvc_data import DataVersion
+
+
+class DataVerbs(ProjectSession):
+    """What handles data sets."""
+
+    def dvc_add(self, path: Path | str) -> DataVersion:
+        """Version a file or directory anywhere on disk, and write its ``.dvc`` pointer beside it.
+
+        The version becomes a dataset input and a tag of the active run, if there is one.
+
+        Args:
+            path: The file or directory.
+
+        Raises:
+            DataNotFoundError: There is no such path.
+        """
+        version = self.data.add(path)
+        tracking = self._loaded_tracking
+        if tracking is not None and tracking.active_run is not None:
+            source = {"tool": "dvc", "md5": version.md5, "name": version.name, "bytes": version.size}
+            tracking.log_dataset(version.name, digest=version.digest, source=source)
+        return version
+
+    def dvc_push(self, targets: Any = None) -> Any:
+        """Copy data versions to this project's remote, and check that the remote holds them.
+
+        Args:
+            targets: Paths, dataset names or versions; everything not pushed yet by default.
+
+        Raises:
+            DataIntegrityError: Something is missing afterwards.
+        """
+        return self.data.push(targets)
+
+    def dvc_pull(
+        self,
+        targets: Any = None,
+        *,
+        version: str | None = None,
+        run_id: str | None = None,
+        destination: Path | str | None = None,
+        force: bool = False,
+    ) -> list[DataVersion]:
+        """Bring data versions back from the remote.
+
+        Args:
+            targets: Paths, dataset names or versions; every dataset by default.
+            version: An older version by its md5, or its first characters.
+            run_id: The versions a run was trained on.
+            destination: Where to write instead of the place the data came from.
+            force: Overwrite local changes.
+
+        Raises:
+            DataNotFoundError: There is no such version.
+            DataIntegrityError: The stored bytes are not what was recorded.
+        """
+        if run_id is None:
+            return self.data.pull(targets, version=version, destination=destination, force=force)
+        inputs = [item for item in self.tracking.datasets(run_id) if "md5" in item["source"]]
+        if not inputs:
+            raise DataNotFoundError(
+                f"Run {run_id} has no data versions",
+                tool="mlflow",
+                operation="dvc_pull",
+                workspace=self.project_name,
+                hint="call dvc_add inside `with client.start_run():` to link data with a run",
+            )
+        pulled: list[DataVersion] = []
+        for item in inputs:
+            source = item["source"]
+            place = (
+                destination if destination is None or len(inputs) == 1 else Path(destination) / source["name"]
+            )
+            pulled += self.data.pull(targets, version=source["md5"], destination=place, force=force)
+        return pulled
+
+    def dvc_status(self) -> Any:
+        """Return the state of every dataset; takes no lock and does not import DVC."""
+        return self.data.status()

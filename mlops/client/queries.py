@@ -1,0 +1,76 @@
+"""Verbs that ask: what the project holds, and what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlops.client import inventory
+from mlops.client.session import ProjectSession
+from mlops.workspace import tools
+from mlops.workspace.model import ProjectWorkspace
+
+
+class QueryVerbs(ProjectSession):
+    """What reports; none of these creates anything."""
+
+    def get_status(self) -> dict[str, Any]:
+        """Return the project's configuration and, for each tool, its state and what it holds.
+
+        A tool's state is ``ready``, ``not-created``, ``not-installed`` or ``unavailable``, the last two with
+        the reason in ``error``; a tool in trouble never hides the others.
+        """
+        status: dict[str, Any] = {
+            "project_name": self.project_name,
+            "workspace_path": str(self.workspace_path),
+            "workspace": ProjectWorkspace.load_metadata(
+                self.workspace_path, project_name=self.project_name
+            ).to_dict(),
+        }
+        for tool in tools.registered():
+            status[tool] = inventory.tool_status(self._context, tool, adapter=self._adapters.get(tool))
+        return status
+
+    def list_runs(self, pipeline_name: str | None = None, limit: int | None = 100) -> list[dict[str, Any]]:
+        """Return the project's runs, newest first.
+
+        Args:
+            pipeline_name: Only the runs of this pipeline.
+            limit: At most so many; None for all.
+        """
+        return self.tracking.list_runs(pipeline_name=pipeline_name, limit=limit)
+
+    def get_artifacts(
+        self, artifact_type: str | None = None, limit: int | None = 100
+    ) -> list[dict[str, Any]]:
+        """Return what the project produced, newest first: models, data versions, reports and run files.
+
+        Args:
+            artifact_type: ``model``, ``data``, ``report`` or ``file``.
+            limit: At most so many; None for all.
+        """
+        return inventory.artifacts(self, artifact_type=artifact_type, limit=limit)
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return exact counts: runs by outcome, models, artifacts, data versions and checks."""
+        return inventory.statistics(self)
+
+    def get_storage_usage(self) -> dict[str, Any]:
+        """Return the bytes each tool's store costs, and ``total_bytes``; hard links are counted once."""
+        return inventory.storage(self.workspace)
+
+    def export_metadata(self, path: Path | str) -> Path:
+        """Write everything known about the project, except the stored files themselves, as one JSON file.
+
+        Args:
+            path: The file to write, whole or not at all.
+        """
+        return inventory.export_metadata(self, Path(path))
+
+    def get_workspace_path(self, subdir: str | None = None) -> Path:
+        """Return the workspace's directory, or the path of something inside it.
+
+        Raises:
+            IsolationError: ``subdir`` leads out of the workspace.
+        """
+        return inventory.path_inside(self.workspace, subdir)
