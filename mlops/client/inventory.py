@@ -14,7 +14,7 @@ from mlops.workspace import tools
 from mlops.workspace.model import DIRECTORIES, ProjectWorkspace
 
 if TYPE_CHECKING:
-    from mlops.client.client import MLOpsClient
+    from mlops.client.session import ProjectSession
 
 EXPORT_SCHEMA: Final = 1
 ARTIFACT_TYPES: Final = ("model", "data", "report", "file")
@@ -41,7 +41,7 @@ def tool_status(
     return {**health.to_dict(), "summary": summary}
 
 
-def statistics(client: MLOpsClient) -> dict[str, Any]:
+def statistics(client: ProjectSession) -> dict[str, Any]:
     """Return exact counts of what a project holds."""
     held = {tool: client.adapter(tool).summary() for tool in ("mlflow", "dvc", "bentoml", "evidently")}
     by_status: dict[str, int] = held["mlflow"]["runs_by_status"]
@@ -66,7 +66,7 @@ def statistics(client: MLOpsClient) -> dict[str, Any]:
 
 
 def artifacts(
-    client: MLOpsClient, *, artifact_type: str | None = None, limit: int | None = 100
+    client: ProjectSession, *, artifact_type: str | None = None, limit: int | None = 100
 ) -> list[dict[str, Any]]:
     """Return what a project produced, newest first.
 
@@ -97,14 +97,14 @@ def storage(workspace: ProjectWorkspace) -> dict[str, Any]:
     return {**{f"{part}_bytes": size for part, size in parts.items()}, "total_bytes": total}
 
 
-def export_metadata(client: MLOpsClient, path: Path) -> Path:
+def export_metadata(client: ProjectSession, path: Path) -> Path:
     """Write a project's configuration, runs, artifacts and counts as one JSON file, whole or not at all."""
     document = {
         "schema": EXPORT_SCHEMA,
         "exported_at": datetime.now(UTC).isoformat(),
         "workspace": client.workspace.to_dict(),
         "stats": statistics(client),
-        "runs": client.list_runs(limit=None),
+        "runs": client.tracking.list_runs(limit=None),
         "artifacts": artifacts(client, limit=None),
         "checks": client.monitoring.history(),
     }
@@ -127,7 +127,7 @@ def path_inside(workspace: ProjectWorkspace, subdir: str | None) -> Path:
     return path
 
 
-def _artifacts(client: MLOpsClient) -> Iterator[dict[str, Any]]:
+def _artifacts(client: ProjectSession) -> Iterator[dict[str, Any]]:
     for version in client.tracking.models.list():
         yield {
             "name": f"{version.name}:{version.version}",
