@@ -1,0 +1,361 @@
+"""The BentoML adapter: package a project's models, find them again, and serve them."""
+
+from __future__ import annotations
+
+import ipaddress
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mlops import names
+from mlops.errors import ConfigError, IntegrationError, IntegrationNotInstalledError, ModelNotFoundError
+from mlops.files import Usage, measure
+from mlops.integrations.bentoml_serving import archive, starting
+from mlops.integrations.bentoml_serving.builder import build
+from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
+from mlops.integrations.bentoml_serving.inputs import check_labels, check_metadata
+from mlops.integrations.bentoml_serving.lookup import resolve
+from mlops.integrations.bentoml_serving.model_card import digest, read_card
+from mlops.integrations.bentoml_serving.server import Server
+from mlops.integrations.bentoml_serving.store import MLFLOW_FOLDER, BentoStore
+from mlops.workspace.tools import DISTRIBUTION, Link, ToolContext, ToolHealth, ToolState, installed_version
+
+RUN_LABELS = ("run_id", "mlflow_run_id")
+SERVE_TIMEOUT_SECONDS = 120.0
+
+
+class BentoServing:
+    """BentoML in one project.
+
+    The project's BentoML home is ``models/`` in its workspace: Bento models in ``models/models``, Bentos in
+    ``models/bentos``, logs of servers in ``models/logs``. Tags are ``<project>.<model>:<version>``. BentoML
+    itself is only run in child processes, so projects in one process share nothing of it.
+
+    Args:
+        context: The workspace and its settings.
+    """
+
+    tool: ClassVar[str] = "bentoml"
+
+    def __init__(self, context: ToolContext) -> None:
+        self.context = context
+        self.workspace = context.workspace
+        self.project = context.workspace.project_name
+        self.prefix = context.settings.bentoml_tag_prefix or names.default_tag_prefix(self.project)
+        self.store = BentoStore(
+            context.workspace, prefix=self.prefix, lock_timeout=context.settings.lock_timeout
+        )
+
+    def deploy(
+        self,
+        model_directory: Path | str,
+        *,
+        model: str,
+        version: str | int,
+        build_bento: bool = True,
+        labels: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Deployment:
+        """Package an MLflow model as a Bento model, and as a Bento that serves it.
+
+        The same version with the same content can be deployed again and gives what is already there, with
+        the labels and metadata of the first time. Two runs that saved the same model count as the same.
+
+        Args:
+            model_directory: A local MLflow model directory. Artifacts of this workspace are hard-linked
+                where the file system can, everything else is copied.
+            model: The model's name without the project's prefix.
+            version: The version, such as ``3``.
+            build_bento: Whether to build the Bento too; without one the model cannot be served here.
+            labels: Text labels; ``project``, ``model``, ``version`` and, if known, ``run_id`` are added.
+            metadata: Plain values to keep with the model.
+
+        Raises:
+            InvalidModelNameError: The name or version breaks the naming rule.
+            ModelNotFoundError: The directory does not exist or holds no MLflow model.
+            IntegrationError: The version exists with other content, or the build failed.
+            IntegrationNotInstalledError: BentoML is not installed.
+        """
+        operation = "deploy"
+        name = self._tag_name(model, operation)
+        version = names.validate_version(version, project=self.project, operation=operation)
+        source = Path(model_directory).expanduser().absolute()
+        card = read_card(source, operation=operation, workspace=self.project)
+        if build_bento and not card.servable:
+            raise self._error(
+                f"{source} has no python_function flavour, so it cannot be served",
+                operation,
+                "save it with a flavour that has one, or pass build_bento=False to store it only",
+            )
+        all_labels = {"project": self.project, "model": model, "version": version}
+        if card.run_id:
+            all_labels["run_id"] = card.run_id
+        all_labels.update(check_labels(labels, operation=operation, workspace=self.project))
+        checked_metadata = check_metadata(metadata, operation=operation, workspace=self.project)
+        bentoml_version = self._require_installed(operation)
+
+        stored = self.store.find("model", model, version)
+        try:
+            content = digest(source) if stored else None
+            if stored is None:
+                with self.store.scratch("model", operation) as staging:
+                    content = self.store.stage_model(
+                        source,
+                        staging / "model",
+                        name=name,
+                        version=version,
+                        labels=all_labels,
+                        metadata=checked_metadata,
+                        bentoml_version=bentoml_version,
+                    )
+                    self.store.publish(
+                        staging / "model", kind="model", name=name, version=version, operation=operation
+                    )
+                stored = self.store.find("model", model, version)
+        except (OSError, shutil.Error) as error:
+            raise self._error(
+                f"{source} could not be stored as {name}:{version}: {error}",
+                operation,
+                "check the file named, and the free space; nothing was stored",
+            ) from error
+        if stored is None:
+            raise self._error(
+                f"{name}:{version} was deleted while it was stored", operation, "deploy it again"
+            )
+        self._same_content(stored, content, source, operation)
+        if build_bento and self.store.twin(stored) is None:
+            card = read_card(stored.path / MLFLOW_FOLDER, operation=operation, workspace=self.project)
+            build(self.store, stored, card, operation=operation)
+        return self.store.deployment(stored)
+
+    def models(self) -> list[StoreEntry]:
+        """Return the stored Bento models by tag; one that cannot be read carries its error."""
+        return [*self.store.entries("model")]
+
+    def bentos(self) -> list[StoreEntry]:
+        """Return the stored Bentos by tag; one that cannot be read carries its error."""
+        return [*self.store.entries("bento")]
+
+    def deployments(self) -> list[Deployment]:
+        """Return the models that can be read, with their Bentos, by tag."""
+        return [self.store.deployment(entry) for entry in self.store.entries("model") if not entry.error]
+
+    def get(self, model: str, version: str | int) -> Deployment:
+        """Return exactly one version of a model.
+
+        Args:
+            model: The model's name, with or without the project's prefix.
+            version: The version.
+
+        Raises:
+            ModelNotFoundError: It is not there; the message lists what is.
+            IntegrationError: It is there and cannot be read.
+        """
+        return self.store.deployment(self._readable(resolve(self.store, model, str(version), "get"), "get"))
+
+    def delete(self, model: str, version: str | int) -> None:
+        """Remove exactly one version of a model, and its Bento.
+
+        Args:
+            model: The model's name, with or without the project's prefix.
+            version: The version.
+
+        Raises:
+            ModelNotFoundError: It is not there; the message lists what is.
+            IntegrationError: It is being served.
+        """
+        operation = "delete"
+        entry = resolve(self.store, model, str(version), operation)
+        for server in starting.running(self.workspace):
+            if server["tag"] == entry.tag:
+                raise self._error(
+                    f"{entry.tag} is being served at {server['url']} by process {server['pid']}",
+                    operation,
+                    "stop that server first",
+                )
+        twin = self.store.twin(entry)
+        # The Bento first: it refers to the model.
+        for each in sorted((e for e in (entry, twin) if e), key=lambda e: e.kind):
+            self.store.remove(each, operation)
+
+    def serve(
+        self,
+        target: str | Deployment,
+        *,
+        version: str | int | None = None,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        timeout: float = SERVE_TIMEOUT_SECONDS,
+        workers: int = 1,
+    ) -> Server:
+        """Start a server for a model in child processes and wait until it can predict.
+
+        It is stopped by its ``stop``, by ``close``, when this program ends however that happens, and when
+        the workspace is deleted or moved.
+
+        Args:
+            target: A deployment, a tag, or a model's name.
+            version: The version; None for the one that was deployed last.
+            port: The port, or None for a free one.
+            host: The address to listen on. There is no authentication: keep it local, or behind a proxy.
+            timeout: Seconds to wait; loading MLflow alone can take 30 s on a busy machine.
+            workers: Processes that predict at the same time.
+
+        Raises:
+            ModelNotFoundError: There is no such model, or it has no Bento.
+            IntegrationError: The server ended before it was ready.
+            IntegrationUnavailableError: It was not ready in time, or the port is in use.
+        """
+        operation = "serve"
+        if isinstance(target, Deployment):
+            target = target.tag
+        self._require_installed(operation)
+        address = self._address(host, operation)
+        if workers < 1 or timeout <= 0:
+            raise self._error(
+                f"workers={workers} and timeout={timeout} must be positive", operation, "use 1 or more"
+            )
+        entry = self._readable(
+            resolve(self.store, target, None if version is None else str(version), operation), operation
+        )
+        bento = self.store.twin(entry)
+        if bento is None:
+            raise ModelNotFoundError(
+                f"{entry.tag} was stored without a Bento, so it cannot be served",
+                tool=self.tool,
+                operation=operation,
+                workspace=self.project,
+                hint="deploy it again with build_bento=True",
+            )
+        return starting.start(
+            self.store,
+            self._readable(bento, operation),
+            host=address,
+            port=port,
+            timeout=timeout,
+            workers=workers,
+        )
+
+    def servers(self) -> list[dict[str, Any]]:
+        """Return the servers that run for this project now, whichever process started them."""
+        return [*starting.running(self.workspace)]
+
+    def ensure(self) -> None:
+        """Create the store's directories that are missing."""
+        self.store.ensure()
+
+    def health(self) -> ToolHealth:
+        """Say whether models can be packaged, without importing BentoML."""
+        installed = installed_version(self.tool)
+        location = str(self.workspace.models_path)
+        if installed is None:
+            reason = "the package 'bentoml' is not installed"
+            return ToolHealth(self.tool, ToolState.NOT_INSTALLED, location, error=reason)
+        created = self.store.root("model").is_dir()
+        return ToolHealth(
+            self.tool, ToolState.READY if created else ToolState.NOT_CREATED, location, installed
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts, the tags that are deployed, what is being served, and damaged entries."""
+        models, bentos = self.models(), self.bentos()
+        return {
+            "models": sum(not entry.error for entry in models),
+            "bentos": sum(not entry.error for entry in bentos),
+            "deployments": [entry.tag for entry in models if not entry.error],
+            "serving": self.servers(),
+            "errors": [entry.error for entry in (*models, *bentos) if entry.error],
+        }
+
+    def usage(self) -> Usage:
+        """Return what the store costs on disk; files shared with MLflow's artifacts are counted here too."""
+        return measure(self.workspace.models_path)
+
+    def links(self) -> Iterator[Link]:
+        """Yield run to model, from the model's labels, and model to Bento."""
+        for entry in self.store.entries("model"):
+            if entry.error:
+                continue
+            model = f"model:{entry.tag}"
+            for run in {entry.labels[key] for key in RUN_LABELS if entry.labels.get(key)}:
+                yield Link(f"run:{run}", model, "produced", {"path": str(entry.path)})
+            bento = self.store.twin(entry)
+            if bento is not None and bento.created_at is not None:
+                yield Link(
+                    model,
+                    f"bento:{bento.tag}",
+                    "packaged-as",
+                    {"created_at": bento.created_at.isoformat(), "labels": dict(bento.labels)},
+                )
+
+    def export(self, destination: Path) -> None:
+        """Copy the models and Bentos into an existing empty directory."""
+        archive.export_store(self.store, destination)
+
+    def restore(self, source: Path) -> None:
+        """Replace the models and Bentos by an exported copy."""
+        archive.restore_store(self.store, source)
+
+    def close(self) -> None:
+        """Stop every server that this process started for the project."""
+        starting.stop_started(self.workspace)
+
+    def _tag_name(self, model: str, operation: str) -> str:
+        names.validate_model_name(model, project=self.project, operation=operation)
+        name = f"{self.prefix}{model}"
+        if not names.MODEL_NAME.match(name) or len(name) > names.MAX_FULL_MODEL_LENGTH:
+            raise ConfigError(
+                f"The tag prefix {self.prefix!r} makes {name!r}, which is not a valid Bento name",
+                operation=operation,
+                workspace=self.project,
+                hint=f"use lower-case letters, digits, '.', '_' and '-', such as {self.project + '.'!r}; "
+                f"prefix and model together may have {names.MAX_FULL_MODEL_LENGTH} characters",
+            )
+        return name
+
+    def _require_installed(self, operation: str) -> str:
+        installed = installed_version(self.tool)
+        if installed is None:
+            raise IntegrationNotInstalledError(
+                "bentoml cannot be used because the package 'bentoml' is not installed",
+                tool=self.tool,
+                operation=operation,
+                workspace=self.project,
+                details={"package": "bentoml", "extra": "bentoml"},
+                hint=f'install it with: pip install "{DISTRIBUTION}[bentoml]"',
+            )
+        return installed
+
+    def _readable(self, entry: StoreEntry, operation: str) -> StoreEntry:
+        if entry.error:
+            raise self.store.damaged(entry, operation)
+        return entry
+
+    def _same_content(self, stored: StoreEntry, content: str | None, source: Path, operation: str) -> None:
+        self._readable(stored, operation)
+        known = stored.digest
+        if known is None and (stored.path / MLFLOW_FOLDER).is_dir():
+            # Stored by BentoML itself.
+            known = digest(stored.path / MLFLOW_FOLDER)
+        if known != content:
+            raise self._error(
+                f"{stored.tag} exists already, with another content than {source}",
+                operation,
+                f"deploy it as a new version, or first delete({stored.model!r}, {stored.version!r})",
+            )
+
+    def _address(self, host: str, operation: str) -> str:
+        if host == "localhost":
+            return "127.0.0.1"
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError as error:
+            raise self._error(
+                f"{host!r} is not an IP address to listen on", operation, "use 127.0.0.1, or 0.0.0.0 for all"
+            ) from error
+
+    def _error(self, message: str, operation: str, hint: str) -> IntegrationError:
+        return IntegrationError(
+            message, tool=self.tool, operation=operation, workspace=self.project, hint=hint
+        )

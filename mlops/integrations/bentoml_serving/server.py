@@ -1,0 +1,202 @@
+"""A handle on one running server: ask it, and stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from mlops.errors import IntegrationError, IntegrationUnavailableError
+from mlops.integrations.bentoml_serving.payload import encode, explain
+
+# More than the launcher's own grace, which ends with a kill.
+STOP_SECONDS: Final = 8.0
+HEALTH_TIMEOUT_SECONDS: Final = 2.0
+PREDICT_TIMEOUT_SECONDS: Final = 60.0
+LOG_TAIL_LINES: Final = 25
+
+
+class Server:
+    """A model being served by a child process of this one.
+
+    Use it as a context manager, or call ``stop``; one that still runs when the program ends is stopped then.
+
+    Args:
+        process: The launcher that leads the server's process group.
+        host: The address it listens on.
+        port: The port.
+        tag: Tag of the Bento it serves.
+        workspace: The project's name.
+        log: The server's log file.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], *, host: str, port: int, tag: str, workspace: str, log: Path
+    ) -> None:
+        self._process = process
+        self._owner = os.getpid()
+        self._stopping = threading.Lock()
+        self.host = host
+        self.port = port
+        self.tag = tag
+        self.workspace = workspace
+        self.log = log
+
+    @property
+    def url(self) -> str:
+        """Where the server answers, such as ``http://127.0.0.1:41233``."""
+        return f"http://{self._address}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The id of the server's main process, which is also the id of its process group."""
+        return self._process.pid
+
+    @property
+    def _address(self) -> str:
+        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - a comparison
+
+    def __repr__(self) -> str:
+        state = "running" if self.running() else "stopped"
+        return f"<Server {self.tag} at {self.url}, {state}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def running(self) -> bool:
+        """Say whether the server's process is alive; it may still be starting."""
+        if self._process.returncode is not None:
+            return False
+        # The process is looked at but not reaped, so that its id, and the group's, is not given away.
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
+    def healthy(self) -> bool:
+        """Say whether the server is up and its model is loaded."""
+        if not self.running():
+            return False
+        try:
+            status, _ = self._request("GET", "/readyz", timeout=HEALTH_TIMEOUT_SECONDS)
+        except (OSError, http.client.HTTPException):
+            return False
+        return status == http.client.OK
+
+    def predict(
+        self, rows: Any, *, params: Mapping[str, Any] | None = None, timeout: float = PREDICT_TIMEOUT_SECONDS
+    ) -> list[Any]:
+        """Return one prediction per row.
+
+        Args:
+            rows: A list of records by column name, a list of lists, a pandas DataFrame, or a NumPy array of
+                shape (rows, columns).
+            params: Parameters for a model whose signature has them.
+            timeout: Seconds to wait for the answer.
+
+        Raises:
+            IntegrationError: The rows do not fit the model (the message names the column), or the model
+                failed.
+            IntegrationUnavailableError: The server does not answer, or is not running any more.
+        """
+        try:
+            request: dict[str, Any] = {"rows": encode(rows)}
+            body = json.dumps(request | ({"params": dict(params)} if params else {}), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise self._error(
+                f"The rows cannot be sent: {error}", hint="use plain values and NumPy or pandas types"
+            ) from error
+        try:
+            status, answer = self._request("POST", "/predict", body.encode(), timeout=timeout)
+        except (OSError, http.client.HTTPException) as error:
+            state = (
+                f"does not answer ({error or type(error).__name__})" if self.running() else "is not running"
+            )
+            raise IntegrationUnavailableError(
+                f"The server of {self.tag} at {self.url} {state}",
+                tool="bentoml",
+                operation="predict",
+                workspace=self.workspace,
+                details={"log": str(self.log)},
+                hint=f"start it again with serve({self.tag!r}); its log is {self.log}",
+            ) from error
+        if status == http.client.OK:
+            predictions: list[Any] = json.loads(answer)["predictions"]
+            return predictions
+        if 400 <= status < 500:
+            raise self._error(
+                f"{self.tag} refused the rows: {explain(answer)}",
+                hint=f"compare the rows with the model's signature at {self.url}/docs.json",
+                status=status,
+            )
+        raise self._error(
+            f"{self.tag} failed with status {status}: {explain(answer)}",
+            hint=f"see the log {self.log}",
+            status=status,
+            log=log_tail(self.log),
+        )
+
+    def stop(self) -> None:
+        """End the server and every process it started; does nothing if it has ended already."""
+        if os.getpid() != self._owner:
+            # A fork of the owner holds a copy of this object, but not the right to end its server.
+            return
+        with self._stopping:
+            if self._process.returncode is not None:
+                return
+            if self.running():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGTERM)
+                deadline = time.monotonic() + STOP_SECONDS
+                while self.running() and time.monotonic() < deadline:
+                    time.sleep(0.02)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _request(
+        self, method: str, path: str, body: bytes | None = None, *, timeout: float
+    ) -> tuple[int, bytes]:
+        # Not through a proxy from the environment, and one connection a call, so threads share nothing.
+        connection = http.client.HTTPConnection(self._address, self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def _error(self, message: str, *, hint: str, **details: Any) -> IntegrationError:
+        return IntegrationError(
+            message,
+            tool="bentoml",
+            operation="predict",
+            workspace=self.workspace,
+            details=details,
+            hint=hint,
+        )
+
+
+def log_tail(path: Path) -> str:
+    """Return the last lines of a log file."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - 16_384))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])

@@ -1,0 +1,65 @@
+"""Scratch directories that belong to one process and are cleared away after it, however it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def claim(root: Path, name: str) -> tuple[Path, int]:
+    """Make a directory and hold a lock on it; call this, like ``sweep``, under the project's lock.
+
+    The lock belongs to the open descriptor, so the kernel releases it when its last holder is gone, whether
+    that ended well or was killed. A child that inherits the descriptor keeps it.
+
+    Args:
+        root: Where the directory is made.
+        name: What it is for; part of its name.
+
+    Returns:
+        The directory and the descriptor that holds it.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / f"{name}-{uuid.uuid4().hex[:12]}"
+    path.mkdir()
+    descriptor = os.open(path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return path, descriptor
+
+
+def sweep(root: Path) -> None:
+    """Remove every directory below ``root`` that nobody holds."""
+    if not root.is_dir():
+        return
+    for path in root.iterdir():
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def scratch(root: Path, name: str, lock: contextlib.AbstractContextManager[None]) -> Iterator[Path]:
+    """Give a scratch directory on the file system of ``root`` and remove it afterwards.
+
+    Args:
+        root: Where scratch directories are made; abandoned ones are removed on the way.
+        name: What it is for.
+        lock: The project's lock, held only while the directory is made.
+    """
+    with lock:
+        sweep(root)
+        path, descriptor = claim(root, name)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
