@@ -92,7 +92,9 @@ def _row_type(inputs: list[dict[str, Any]] | None, from_type_hint: bool) -> Any:
     return pydantic.create_model(
         "Row",
         __config__=pydantic.ConfigDict(extra="forbid"),
-        __validators__={"by_position": pydantic.model_validator(mode="before")(by_position)},
+        __validators__=cast(
+            "dict[str, Any]", {"by_position": pydantic.model_validator(mode="before")(by_position)}
+        ),
         **fields,
     )
 
