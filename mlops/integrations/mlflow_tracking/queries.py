@@ -1,0 +1,429 @@
+"""Reading a project's runs: straight from SQLite where its schema is known, else through MLflow's public API.
+
+Both give the same answers. Reading SQLite needs no import of MLflow and takes milliseconds, so a report over
+many projects stays quick; the database is opened read-only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from mlops.integrations.mlflow_tracking.store import reading
+
+# The alembic heads whose tables are read directly: MLflow 3.17.
+KNOWN_SCHEMAS: Final = frozenset({"dc11669786a5"})
+PIPELINE_TAG: Final = "mlops.pipeline"
+STATUSES: Final = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
+# SQLite's limit on bound values is 999 in old builds.
+_CHUNK: Final = 500
+_PAGE: Final = 1000
+_INPUT_CONTEXT: Final = "mlflow.data.context"
+_PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A registered model version.
+
+    Args:
+        name: The registered name.
+        version: The version, as text.
+        run_id: The run that made it, or None.
+        source: Where MLflow says it came from.
+    """
+
+    name: str
+    version: str
+    run_id: str | None
+    source: str
+
+
+class Reader(Protocol):
+    """What the adapter asks; every answer counts all runs, never a first page."""
+
+    def runs(self, *, pipeline: str | None, limit: int | None) -> list[dict[str, Any]]:
+        """Return runs as plain values, newest first."""
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """Return one run, or None if the project has none of that id."""
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of runs by status, for the statuses that occur."""
+
+    def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
+        """Return the run id and the dataset of each use, of one run or of all."""
+
+    def experiments(self) -> int:
+        """Return the number of experiments."""
+
+    def models(self) -> list[str]:
+        """Return the registered models' names."""
+
+    def versions(self) -> list[ModelRow]:
+        """Return the registered model versions."""
+
+
+def known_schema(path: Path) -> bool:
+    """Say whether a database's tables are those this module reads.
+
+    Raises:
+        sqlite3.Error: The file is not a database, or has no MLflow tables.
+    """
+    with reading(path) as connection:
+        (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return version in KNOWN_SCHEMAS
+
+
+class SqliteReader:
+    """Reads an MLflow database file directly.
+
+    Args:
+        path: The file.
+        experiment: Only this experiment's name and only models with ``prefix``; None for the whole file.
+        prefix: The project's registered model prefix.
+    """
+
+    def __init__(self, path: Path, *, experiment: str | None = None, prefix: str = "") -> None:
+        self._path = path
+        self._experiment = experiment
+        self._prefix = prefix
+
+    def runs(self, *, pipeline: str | None, limit: int | None) -> list[dict[str, Any]]:
+        """Return runs as plain values, newest first."""
+        conditions, values = self._scope()
+        if pipeline is not None:
+            conditions += " AND r.run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)"
+            values += [PIPELINE_TAG, pipeline]
+        values.append(-1 if limit is None else limit)
+        return self._select(f"{conditions} ORDER BY r.start_time DESC, r.run_uuid LIMIT ?", values)
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """Return one run, or None if the project has none of that id."""
+        conditions, values = self._scope()
+        found = self._select(f"{conditions} AND r.run_uuid = ?", [*values, run_id])
+        return found[0] if found else None
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of runs by status, for the statuses that occur."""
+        conditions, values = self._scope()
+        with reading(self._path) as connection:
+            rows = connection.execute(
+                f"SELECT r.status, count(*) {conditions} GROUP BY r.status",
+                values,
+            ).fetchall()
+        return _ordered({str(status): int(count) for status, count in rows})
+
+    def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
+        """Return the run id and the dataset of each use, of one run or of all."""
+        conditions, values = self._scope()
+        if run_id is not None:
+            conditions, values = f"{conditions} AND r.run_uuid = ?", [*values, run_id]
+        with reading(self._path) as connection:
+            rows = connection.execute(
+                "SELECT i.input_uuid, i.destination_id, d.name, d.digest, d.dataset_source_type,"  # noqa: S608
+                " d.dataset_source FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id"
+                " WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN'"
+                f" AND i.destination_id IN (SELECT r.run_uuid {conditions})"
+                " ORDER BY i.destination_id, d.name, d.digest",
+                values,
+            ).fetchall()
+            tags = _grouped(
+                connection,
+                "SELECT input_uuid, name, value FROM input_tags WHERE input_uuid",
+                [r[0] for r in rows],
+            )
+        return [
+            (run, dataset(name, digest, kind, source, dict(tags.get(use, ()))))
+            for use, run, name, digest, kind, source in rows
+        ]
+
+    def experiments(self) -> int:
+        """Return the number of experiments."""
+        condition = "" if self._experiment is None else " AND name = ?"
+        values = [] if self._experiment is None else [self._experiment]
+        with reading(self._path) as connection:
+            (count,) = connection.execute(
+                f"SELECT count(*) FROM experiments WHERE lifecycle_stage = 'active'{condition}",  # noqa: S608
+                values,
+            ).fetchone()
+        return int(count)
+
+    def models(self) -> list[str]:
+        """Return the registered models' names."""
+        with reading(self._path) as connection:
+            rows = connection.execute(
+                "SELECT name FROM registered_models WHERE substr(name, 1, length(:prefix)) = :prefix"
+                " AND name NOT IN (SELECT name FROM registered_model_tags"
+                " WHERE key = :prompt AND lower(value) = 'true') ORDER BY name",
+                {"prefix": self._prefix, "prompt": _PROMPT_TAG},
+            ).fetchall()
+        return [str(name) for (name,) in rows]
+
+    def versions(self) -> list[ModelRow]:
+        """Return the registered model versions."""
+        names = set(self.models())
+        with reading(self._path) as connection:
+            rows = connection.execute(
+                "SELECT name, version, run_id, source FROM model_versions"
+                " WHERE current_stage <> 'Deleted_Internal' ORDER BY name, version"
+            ).fetchall()
+        return [
+            ModelRow(str(name), str(version), run_id or None, str(source or ""))
+            for name, version, run_id, source in rows
+            if name in names
+        ]
+
+    def _scope(self) -> tuple[str, list[Any]]:
+        conditions = (
+            "FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"
+            " WHERE r.lifecycle_stage = 'active' AND e.lifecycle_stage = 'active'"
+        )
+        if self._experiment is None:
+            return conditions, []
+        return f"{conditions} AND e.name = ?", [self._experiment]
+
+    def _select(self, conditions: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+        with reading(self._path) as connection:
+            # One transaction, so that a run and its metrics are of the same moment.
+            connection.execute("BEGIN")
+            rows = connection.execute(
+                f"SELECT r.run_uuid, r.name, r.status, r.start_time, r.end_time {conditions}",
+                values,
+            ).fetchall()
+            ids = [row[0] for row in rows]
+            params = _grouped(connection, "SELECT run_uuid, key, value FROM params WHERE run_uuid", ids)
+            tags = _grouped(connection, "SELECT run_uuid, key, value FROM tags WHERE run_uuid", ids)
+            metrics = _grouped(
+                connection,
+                "SELECT run_uuid, key, CASE WHEN is_nan THEN 'nan' ELSE value END"
+                " FROM latest_metrics WHERE run_uuid",
+                ids,
+            )
+        return [
+            record(
+                run_id,
+                name,
+                status,
+                start,
+                end,
+                params=dict(params.get(run_id, ())),
+                metrics={key: float(value) for key, value in metrics.get(run_id, ())},
+                tags=dict(tags.get(run_id, ())),
+            )
+            for run_id, name, status, start, end in rows
+        ]
+
+
+class ApiReader:
+    """Reads through MLflow's public API.
+
+    Args:
+        client: Returns the ``MlflowClient``.
+        experiment_id: The project's experiment; None for every experiment of the store.
+        prefix: The project's registered model prefix.
+    """
+
+    def __init__(self, client: Callable[[], Any], *, experiment_id: str | None, prefix: str = "") -> None:
+        self._client = client
+        self._experiment_id = experiment_id
+        self._prefix = prefix
+
+    def runs(self, *, pipeline: str | None, limit: int | None) -> list[dict[str, Any]]:
+        """Return runs as plain values, newest first."""
+        # A value with both kinds of quotes cannot be written in MLflow's filter language.
+        quotable = pipeline is None or '"' not in pipeline
+        condition = "" if pipeline is None or not quotable else f'tags."{PIPELINE_TAG}" = "{pipeline}"'
+        found: list[dict[str, Any]] = []
+        if limit == 0:
+            return found
+        for run in self._search(condition, page=_PAGE if limit is None else min(limit, _PAGE)):
+            entry = _from_entity(run)
+            if pipeline is None or entry["pipeline_name"] == pipeline:
+                found.append(entry)
+            if limit is not None and len(found) >= limit:
+                break
+        return found
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """Return one run, or None if the project has none of that id."""
+        found = self._get(run_id)
+        return None if found is None else _from_entity(found)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of runs by status, for the statuses that occur."""
+        counts: dict[str, int] = {}
+        for run in self._search("", page=_PAGE):
+            counts[run.info.status] = counts.get(run.info.status, 0) + 1
+        return _ordered(counts)
+
+    def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
+        """Return the run id and the dataset of each use, of one run or of all."""
+        if run_id is None:
+            runs = list(self._search("", page=_PAGE))
+        else:
+            found = self._get(run_id)
+            runs = [] if found is None else [found]
+        uses = [
+            (run.info.run_id, use.dataset, {tag.key: tag.value for tag in use.tags})
+            for run in runs
+            for use in (run.inputs.dataset_inputs if run.inputs else ())
+        ]
+        uses.sort(key=lambda use: (use[0], use[1].name, use[1].digest))
+        return [(run, dataset(d.name, d.digest, d.source_type, d.source, tags)) for run, d, tags in uses]
+
+    def experiments(self) -> int:
+        """Return the number of experiments."""
+        return len(self._experiments())
+
+    def models(self) -> list[str]:
+        """Return the registered models' names."""
+        condition = f"name LIKE '{self._prefix}%'" if self._prefix else None
+        client = self._client()
+        found = _pages(
+            lambda token: client.search_registered_models(
+                filter_string=condition, max_results=_PAGE, page_token=token
+            )
+        )
+        # `_` in the prefix is a wildcard to LIKE.
+        return sorted(model.name for model in found if model.name.startswith(self._prefix))
+
+    def versions(self) -> list[ModelRow]:
+        """Return the registered model versions."""
+        client = self._client()
+        found = [
+            ModelRow(str(v.name), str(v.version), v.run_id or None, str(v.source or ""))
+            for name in self.models()
+            for v in _pages(
+                lambda token, name=name: client.search_model_versions(  # type: ignore[misc]
+                    filter_string=f"name = '{name}'", max_results=_PAGE, page_token=token
+                )
+            )
+        ]
+        return sorted(found, key=lambda row: (row.name, int(row.version)))
+
+    def _experiments(self) -> list[str]:
+        if self._experiment_id is not None:
+            return [self._experiment_id]
+        client = self._client()
+        pages = _pages(lambda token: client.search_experiments(max_results=_PAGE, page_token=token))
+        return [str(experiment.experiment_id) for experiment in pages]
+
+    def _search(self, condition: str, *, page: int) -> Iterator[Any]:
+        client, experiments = self._client(), self._experiments()
+        return _pages(
+            lambda token: client.search_runs(
+                experiments, filter_string=condition, max_results=page, page_token=token
+            )
+        )
+
+    def _get(self, run_id: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._client().get_run(run_id)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        outside = self._experiment_id is not None and found.info.experiment_id != self._experiment_id
+        return None if outside or found.info.lifecycle_stage != "active" else found
+
+
+def record(
+    run_id: str,
+    name: str | None,
+    status: str,
+    start: int | None,
+    end: int | None,
+    *,
+    params: dict[str, str],
+    metrics: dict[str, float],
+    tags: dict[str, str],
+) -> dict[str, Any]:
+    """Return one run in the form the library gives runs in; times are milliseconds since the epoch."""
+    return {
+        "run_id": run_id,
+        "run_name": name or "",
+        "pipeline_name": tags.get(PIPELINE_TAG),
+        "status": status,
+        "start_time": _moment(start),
+        "end_time": _moment(end),
+        "duration": None if start is None or not end else (end - start) / 1000,
+        "params": params,
+        "metrics": {key: _restored(value) for key, value in metrics.items()},
+        "tags": tags,
+    }
+
+
+def dataset(name: str, digest: str, kind: str, source: str, tags: dict[str, str]) -> dict[str, Any]:
+    """Return one use of a dataset in the form the library gives it in."""
+    try:
+        parsed = json.loads(source)
+    except ValueError:
+        parsed = None
+    return {
+        "name": name,
+        "digest": digest,
+        "source": parsed if isinstance(parsed, dict) else {"uri": source},
+        "source_type": kind,
+        "context": tags.get(_INPUT_CONTEXT),
+        "tags": {key: value for key, value in tags.items() if key != _INPUT_CONTEXT},
+    }
+
+
+def _from_entity(run: Any) -> dict[str, Any]:
+    info, data = run.info, run.data
+    return record(
+        info.run_id,
+        info.run_name,
+        info.status,
+        info.start_time,
+        info.end_time,
+        params=dict(data.params),
+        metrics=dict(data.metrics),
+        tags=dict(data.tags),
+    )
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+
+
+def _restored(value: float) -> float:
+    # MLflow stores an infinity as the largest float.
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+
+
+def _ordered(counts: dict[str, int]) -> dict[str, int]:
+    known = {status: counts[status] for status in STATUSES if status in counts}
+    return known | {status: counts[status] for status in sorted(counts) if status not in known}
+
+
+def _grouped(
+    connection: sqlite3.Connection, query: str, keys: Sequence[str]
+) -> dict[str, list[tuple[str, Any]]]:
+    groups: dict[str, list[tuple[str, Any]]] = {}
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        marks = ", ".join("?" * len(chunk))
+        for owner, key, value in connection.execute(f"{query} IN ({marks})", chunk):
+            groups.setdefault(owner, []).append((key, value))
+    return groups
+
+
+def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+    token: str | None = None
+    while True:
+        page = fetch(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
