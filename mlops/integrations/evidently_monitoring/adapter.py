@@ -1,0 +1,424 @@
+"""Evidently as one project's monitoring tool."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from mlops import names
+from mlops.errors import DataIntegrityError, IntegrationError, ReferenceDataError
+from mlops.files import Usage, measure, sync_directory
+from mlops.integrations.evidently_monitoring import alerts, history, project
+from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, to_frame
+from mlops.integrations.evidently_monitoring.infer import column_schema, task_spec
+from mlops.integrations.evidently_monitoring.reference import ReferenceStore
+from mlops.integrations.evidently_monitoring.results import MonitoringResult
+from mlops.integrations.evidently_monitoring.schema import ReferenceData, Task
+from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Evidently needs a function of pandas that 3.1 removed; with it, `import evidently` fails.
+_BROKEN_PANDAS: Final = (3, 1)
+
+
+class EvidentlyMonitoring:
+    """Reference data, drift and performance checks of one project.
+
+    Args:
+        context: The workspace and its settings.
+    """
+
+    tool: ClassVar[str] = TOOL
+
+    def __init__(self, context: ToolContext) -> None:
+        self._workspace = context.workspace
+        self._lock_timeout = context.settings.lock_timeout
+        self._references = ReferenceStore(context.workspace, lock_timeout=self._lock_timeout)
+        self._cache_lock = threading.Lock()
+        self._cache: dict[str, Any] = {}
+
+    @property
+    def path(self) -> Path:
+        """The Evidently workspace, to open with ``evidently ui --workspace``."""
+        return self._workspace.monitoring_path
+
+    @property
+    def project_id(self) -> str:
+        """The id of the Evidently project."""
+        return project.project_id(self._workspace)
+
+    def set_reference_data(
+        self,
+        data: Any,
+        *,
+        target_column: str | None = None,
+        prediction_column: str | None = None,
+        model: str | None = None,
+        task: str | None = None,
+        probability_columns: Mapping[Any, str] | Sequence[str] | str | None = None,
+        positive_label: Any = None,
+    ) -> ReferenceData:
+        """Store what batches are compared with, and freeze its schema.
+
+        Setting the same data again changes nothing; other data becomes current and the earlier stays stored.
+
+        Args:
+            data: A pandas, polars or pyarrow table, a list of dictionaries, or a dictionary of columns.
+            target_column: The column with the true value.
+            prediction_column: The column with the model's answer: labels, numbers, or for a two-valued
+                target the probability of the positive label.
+            model: The model's short name, optionally with ``:version``; None for the project's default,
+                which also serves models without a reference of their own.
+            task: ``binary``, ``multiclass``, ``regression`` or ``none``; None to decide from the values.
+            probability_columns: Label to column; or the columns in the order of the sorted labels; or, for a
+                binary task, the column of the positive label.
+            positive_label: The label that precision and recall are about; by default 1, True or "yes", else
+                the last of the sorted labels.
+
+        Returns:
+            The reference that is now current.
+
+        Raises:
+            ReferenceDataError: The data is empty or no table, a column named does not exist or is there
+                twice, or the task does not fit. Nothing has been written then.
+        """
+        operation = "set_reference_data"
+        model_name, _ = self._model(model, operation)
+        frame = to_frame(data, operation=operation, workspace=self._workspace.project_name)
+        columns = [str(name) for name in frame.columns]
+        if repeated := duplicated(columns):
+            raise self._refuse(
+                f"The reference data has columns of the same name: {listed(list(repeated))}",
+                operation,
+                "rename or drop them, as in frame.loc[:, ~frame.columns.duplicated()]",
+            )
+        self._require_columns(
+            columns, [("target", target_column), ("prediction", prediction_column)], operation
+        )
+        spec = task_spec(
+            frame,
+            target_column=target_column,
+            prediction_column=prediction_column,
+            task=task,
+            probability_columns=probability_columns,
+            positive_label=positive_label,
+            operation=operation,
+            workspace=self._workspace.project_name,
+        )
+        probabilities = set(spec.probability_columns.values())
+        self._require_columns(columns, [("probability", p) for p in sorted(probabilities)], operation)
+        roles = {target_column, prediction_column} - probabilities
+        schema = {
+            name: column_schema(
+                name,
+                frame[name],
+                label=name in roles and spec.task in {Task.BINARY, Task.MULTICLASS},
+                number=name in probabilities or (name in roles and spec.task is Task.REGRESSION),
+            )
+            for name in columns
+        }
+        return self._references.save(frame, schema, spec, model=model_name, operation=operation)
+
+    def reference(self, model: str | None = None) -> ReferenceData:
+        """Return the current reference of a model: its own, else the project's default.
+
+        Args:
+            model: The model's short name, or None for the project's default.
+
+        Raises:
+            ReferenceDataError: None has been set.
+        """
+        name, _ = self._model(model, "reference")
+        return self._references.current(name, operation="reference")
+
+    def monitor(
+        self,
+        data: Any,
+        *,
+        target_column: str | None = None,
+        prediction_column: str | None = None,
+        latency_ms: Any = None,
+        memory_mb: Any = None,
+        model: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        drift_share: float = alerts.DRIFT_SHARE,
+        name: str | None = None,
+        performance_drop: float = alerts.PERFORMANCE_DROP,
+    ) -> MonitoringResult:
+        """Compare a batch with the reference and keep the result as an Evidently snapshot.
+
+        Drift is computed on at most 10 000 rows of each side, always the same ones; missing values and
+        performance on all rows.
+
+        Args:
+            data: The batch, in any form ``set_reference_data`` takes.
+            target_column: The batch's column with the true value; by default the reference's, if the batch
+                has it (true values often arrive later).
+            prediction_column: The batch's column with the model's answer; by default the reference's.
+            latency_ms: Milliseconds, one number or one per request.
+            memory_mb: Megabytes, one number or several.
+            model: The model's short name, optionally with ``:version``.
+            tags: Short texts the dashboard can filter by.
+            metadata: Further facts, stored as text. ``run_id``, ``model_version`` and ``data_version`` become
+                lineage links.
+            drift_share: The share of drifted columns, above 0 up to 1, from which the batch has drifted.
+            name: A name for the snapshot.
+            performance_drop: The relative loss against the reference from which a metric raises an alert.
+
+        Returns:
+            The result, stored before it is returned.
+
+        Raises:
+            ReferenceDataError: There is no reference, the batch is empty or no table, a column named does not
+                exist, or nothing in it can be compared. Nothing has been written then.
+        """
+        from mlops.integrations.evidently_monitoring.monitor import Check
+
+        model_name, version = self._model(model, "monitor")
+        check = Check(
+            workspace=self._workspace,
+            model=model_name,
+            model_version=version,
+            reference=self._references.current(model_name, operation="monitor"),
+            load_reference=self._reference_sample,
+            lock_timeout=self._lock_timeout,
+        )
+        return check.run(
+            data,
+            target_column=target_column,
+            prediction_column=prediction_column,
+            latency_ms=latency_ms,
+            memory_mb=memory_mb,
+            tags=tags,
+            metadata=metadata,
+            drift_share=drift_share,
+            name=name,
+            performance_drop=performance_drop,
+        )
+
+    def history(self, model: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return the checks made, newest first, as ``MonitoringResult.to_dict`` gave them.
+
+        Args:
+            model: Only this model's; None for all.
+            limit: At most so many; None for all.
+        """
+        name, _ = self._model(model, "history")
+        records = history.read(self.path / history.HISTORY_FILE)[::-1]
+        chosen = [record for record in records if name is None or record["model"] == name]
+        return chosen[:limit]
+
+    def alerts(self, model: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return the alerts raised, newest first.
+
+        Args:
+            model: Only this model's; None for all.
+            limit: At most so many; None for all.
+        """
+        name, _ = self._model(model, "alerts")
+        records = history.read(self.path / history.ALERTS_FILE)[::-1]
+        return [record for record in records if name is None or record["model"] == name][:limit]
+
+    def save_html(self, snapshot_id: str, path: str | Path) -> Path:
+        """Write Evidently's report of an earlier check as one HTML file.
+
+        Args:
+            snapshot_id: The check, as in ``history()``.
+            path: The file to write.
+
+        Returns:
+            The file's absolute path.
+
+        Raises:
+            DataNotFoundError: There is no such snapshot.
+        """
+        from mlops.integrations.evidently_monitoring.snapshots import save_html
+
+        directory = project.project_path(self._workspace) / project.SNAPSHOTS
+        return save_html(
+            directory / f"{Path(snapshot_id).name}.json",
+            Path(path),
+            snapshot_id=snapshot_id,
+            workspace=self._workspace.project_name,
+        )
+
+    def ensure(self) -> None:
+        """Create the Evidently project and its dashboard if they are missing."""
+        project.ensure(self._workspace, lock_timeout=self._lock_timeout, operation="ensure")
+
+    def health(self) -> ToolHealth:
+        """Say whether checks can be made; imports and creates nothing."""
+        version, pandas = installed_version("evidently"), installed_version("pandas")
+        state, error = ToolState.READY, None
+        if version is None or pandas is None:
+            state, error = ToolState.NOT_INSTALLED, f"{'pandas' if version else 'evidently'} is not installed"
+        elif tuple(int(part) for part in pandas.split(".")[:2]) >= _BROKEN_PANDAS:
+            state = ToolState.UNAVAILABLE
+            error = f"evidently {version} cannot be imported with pandas {pandas}; install 'pandas<3.1'"
+        else:
+            try:
+                if not project.is_current(self._workspace, operation="health"):
+                    state = ToolState.NOT_CREATED
+                list(self._references.pointers())
+            except DataIntegrityError as problem:
+                state, error = ToolState.UNAVAILABLE, str(problem)
+        return ToolHealth(self.tool, state, location=str(self.path), version=version, error=error)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers of references and checks, the last check and the alerts still open.
+
+        An alert is open while it was raised by the latest check of its model.
+        """
+        counts = history.count(self.path / history.HISTORY_FILE)
+        raised = history.read(self.path / history.ALERTS_FILE)
+        latest = set(counts.latest.values())
+        last = None
+        if counts.last is not None:
+            record = history.parse(counts.last)
+            keys = (
+                "snapshot_id",
+                "model",
+                "checked_at",
+                "rows",
+                "drift_detected",
+                "drift_share",
+                "performance",
+            )
+            last = {key: record[key] for key in keys}
+        return {
+            "references": len(self._references.hashes()),
+            "reference_models": sorted(model or "" for model, _ in self._references.pointers()),
+            "checks": counts.checks,
+            "drifted_checks": counts.drifted,
+            "last_check": last,
+            "alerts": len(raised),
+            "open_alerts": sum(alert["snapshot_id"] in latest for alert in raised),
+        }
+
+    def usage(self) -> Usage:
+        """Return what snapshots, references and records cost on disk."""
+        return measure(self.path)
+
+    def links(self) -> Iterator[Link]:
+        """Yield which reference, model, run and data version each snapshot checked."""
+        for record in history.read(self.path / history.HISTORY_FILE):
+            target = f"snapshot:{record['snapshot_id']}"
+            metadata = record["metadata"]
+            facts = {"checked_at": record["checked_at"], "drift_detected": record["drift_detected"]}
+            yield Link(f"reference:{record['reference_hash']}", target, "input-of", facts)
+            if model := record["model"]:
+                version = f":{record['model_version']}" if record["model_version"] else ""
+                yield Link(f"model:{model}{version}", target, "checked-by", facts)
+            if run := metadata.get("run_id"):
+                yield Link(f"run:{run}", target, "checked-by", facts)
+            if data := metadata.get("data_version"):
+                yield Link(f"data:{data}", target, "input-of", facts)
+
+    def export(self, destination: Path) -> None:
+        """Copy references, snapshots and records into an existing empty directory.
+
+        Args:
+            destination: The directory.
+        """
+        if not self.path.is_dir():
+            return
+        with self._workspace.lock(TOOL, timeout=self._lock_timeout, operation="export"):
+            shutil.copytree(
+                self.path, destination, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*.tmp")
+            )
+
+    def restore(self, source: Path) -> None:
+        """Replace everything by an exported copy, under this workspace's own project id and name.
+
+        Args:
+            source: The directory ``export`` wrote; it is left as it is.
+
+        Raises:
+            IntegrationError: There is no such directory.
+        """
+        if not source.is_dir():
+            raise IntegrationError(
+                f"There is no exported monitoring data at {source}",
+                tool=TOOL,
+                operation="restore",
+                workspace=self._workspace.project_name,
+                hint="pass the directory that export() wrote",
+            )
+        staging = self._workspace.state_path / "staging" / f"restore-{uuid.uuid4().hex}"
+        staging.mkdir(parents=True)
+        try:
+            shutil.copytree(source, staging / "new")
+            project.adopt(staging / "new", self.project_id)
+            with self._workspace.lock(TOOL, timeout=self._lock_timeout, operation="restore"):
+                if self.path.exists():
+                    self.path.rename(staging / "old")
+                (staging / "new").rename(self.path)
+                sync_directory(self.path.parent)
+        except BaseException:
+            # Between the two renames the former data is only in staging: put it back.
+            if (staging / "old").exists() and not self.path.exists():
+                (staging / "old").rename(self.path)
+            raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        self.close()
+        if (self.path / self.project_id).exists():
+            project.ensure(self._workspace, lock_timeout=self._lock_timeout, operation="restore")
+
+    def close(self) -> None:
+        """Forget the reference data kept in memory."""
+        with self._cache_lock:
+            self._cache.clear()
+
+    def _reference_sample(self, reference: ReferenceData) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the reference's sample for drift and all its rows of the performance columns."""
+        with self._cache_lock:
+            if (cached := self._cache.get(reference.hash)) is not None:
+                kept: tuple[pd.DataFrame, pd.DataFrame] = cached
+                return kept
+        from mlops.integrations.evidently_monitoring.checks import sample
+
+        frame = self._references.load_frame(reference, operation="monitor")
+        spec = reference.spec
+        wanted = {spec.target_column, spec.prediction_column, *spec.probability_columns.values()}
+        loaded = sample(frame), frame[[column for column in frame.columns if column in wanted]]
+        with self._cache_lock:
+            # One frame per model is what a serving process needs; more would grow with every new reference.
+            while len(self._cache) >= 4:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[reference.hash] = loaded
+        return loaded
+
+    def _model(self, model: str | None, operation: str) -> tuple[str | None, str | None]:
+        """Split ``name``, ``name:version`` or ``<project>.name:version``."""
+        if model is None:
+            return None, None
+        name, _, version = str(model).partition(":")
+        own = self._workspace.project_name
+        name = names.validate_model_name(name.removeprefix(f"{own}."), project=own, operation=operation)
+        if not version:
+            return name, None
+        return name, names.validate_version(version, project=own, operation=operation)
+
+    def _require_columns(
+        self, columns: list[str], wanted: Sequence[tuple[str, str | None]], operation: str
+    ) -> None:
+        for role, column in wanted:
+            if column is not None and column not in columns:
+                raise self._refuse(
+                    f"There is no {role} column {column!r}; the data has: {listed(columns)}",
+                    operation,
+                    f"name the {role} column as it is in the data",
+                )
+
+    def _refuse(self, message: str, operation: str, hint: str) -> ReferenceDataError:
+        return ReferenceDataError(
+            message, tool=TOOL, operation=operation, workspace=self._workspace.project_name, hint=hint
+        )

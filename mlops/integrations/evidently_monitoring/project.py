@@ -1,0 +1,195 @@
+"""The one Evidently project of a workspace and its dashboard, written as Evidently reads them.
+
+The files are written without importing Evidently, which takes seconds, and a whole project directory is put
+in place at once: Evidently refuses to open a workspace in which one project is half written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mlops.errors import DataIntegrityError
+from mlops.files import sync_directory, write_atomic
+from mlops.integrations.evidently_monitoring.frames import TOOL
+
+if TYPE_CHECKING:
+    from mlops.workspace.model import ProjectWorkspace
+
+PROJECT_FILE: Final = "metadata.json"
+DASHBOARD_FILE: Final = "dashboard.json"
+SNAPSHOTS: Final = "snapshots"
+# Version 2 of Evidently's project files, as of Evidently 0.7.
+_PROJECT_VERSION: Final = "2"
+_UUID: Final = re.compile(r"\A[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE)
+
+
+def project_id(workspace: ProjectWorkspace) -> str:
+    """Return the id of the workspace's Evidently project; an id that is not a UUID gets one of its own."""
+    value = workspace.evidently_project_id or workspace.id
+    return value.lower() if _UUID.match(value) else str(uuid.uuid5(uuid.NAMESPACE_URL, f"evidently:{value}"))
+
+
+def project_path(workspace: ProjectWorkspace) -> Path:
+    """Return the directory of the workspace's Evidently project."""
+    return workspace.monitoring_path / project_id(workspace)
+
+
+def is_current(workspace: ProjectWorkspace, *, operation: str) -> bool:
+    """Say whether the project is there under the workspace's present name.
+
+    Raises:
+        DataIntegrityError: Its file cannot be read.
+    """
+    path = project_path(workspace) / PROJECT_FILE
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise DataIntegrityError(
+            f"The Evidently project file {path} cannot be read: {error}",
+            tool=TOOL,
+            operation=operation,
+            workspace=workspace.project_name,
+            details={"path": str(path)},
+            hint=f"remove {path} and call ensure(): it holds nothing but the project's name",
+        ) from error
+    return isinstance(values, dict) and values.get("name") == workspace.project_name
+
+
+def ensure(workspace: ProjectWorkspace, *, lock_timeout: float, operation: str) -> None:
+    """Create the project and its dashboard, or give them the workspace's present id and name.
+
+    Args:
+        workspace: The workspace.
+        lock_timeout: Seconds to wait for another process that does the same.
+        operation: The calling method, for errors.
+    """
+    if is_current(workspace, operation=operation):
+        return
+    target = project_path(workspace)
+    with workspace.lock(TOOL, timeout=lock_timeout, operation=operation):
+        workspace.monitoring_path.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            adopt(workspace.monitoring_path, target.name)
+        if not target.exists():
+            staging = workspace.state_path / "staging" / f"evidently-{uuid.uuid4().hex}"
+            (staging / SNAPSHOTS).mkdir(parents=True)
+            try:
+                _write_files(staging, workspace)
+                staging.rename(target)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+            sync_directory(workspace.monitoring_path)
+        elif not is_current(workspace, operation=operation):
+            _write_files(target, workspace)
+        (target / SNAPSHOTS).mkdir(exist_ok=True)
+
+
+def adopt(monitoring: Path, identifier: str) -> None:
+    """Give a copied project's directory the id of the workspace it is in now."""
+    found = [path for path in monitoring.iterdir() if path.is_dir() and _UUID.match(path.name)]
+    if len(found) == 1 and found[0].name != identifier:
+        # The file first: Evidently goes by the directory's name, and is_current compares only names.
+        path = found[0] / PROJECT_FILE
+        if path.is_file():
+            values = json.loads(path.read_bytes())
+            write_atomic(path, json.dumps({**values, "id": identifier}, indent=2))
+        found[0].rename(monitoring / identifier)
+
+
+def dashboard(identifier: str) -> dict[str, Any]:
+    """Return the dashboard of a project: drift, data, performance and resources over time."""
+
+    def metric(kind: str, legend: str, **labels: str) -> dict[str, Any]:
+        return {
+            "legend": legend,
+            "tags": [],
+            "metadata": {},
+            "metric": f"evidently:metric_v2:{kind}",
+            "metric_labels": labels,
+            "view_params": {},
+        }
+
+    def panel(title: str, size: str, *values: dict[str, Any], plot: str = "line") -> dict[str, Any]:
+        params = {"plot_type": plot} | ({"aggregation": "last"} if plot == "counter" else {})
+        return {
+            "id": str(uuid.uuid5(uuid.UUID(identifier), title)),
+            "title": title,
+            "subtitle": None,
+            "size": size,
+            "values": list(values),
+            "plot_params": params,
+        }
+
+    tabs = {
+        "Drift": [
+            panel("Rows in the last batch", "half", metric("RowCount", "rows"), plot="counter"),
+            panel("Drifted columns", "half", metric("DriftedColumnsCount", "share", value_type="share")),
+            panel("Drift score per column", "full", metric("ValueDrift", "{{column}}")),
+            panel("Missing values", "half", metric("DatasetMissingValueCount", "share", value_type="share")),
+            panel("Rows per batch", "half", metric("RowCount", "rows")),
+        ],
+        "Performance": [
+            panel(
+                "Classification",
+                "full",
+                metric("Accuracy", "accuracy"),
+                metric("Precision", "precision"),
+                metric("Recall", "recall"),
+                metric("F1Score", "f1"),
+                metric("RocAuc", "roc auc"),
+            ),
+            panel(
+                "Regression",
+                "full",
+                metric("MAE", "mae", value_type="mean"),
+                metric("RMSE", "rmse"),
+                metric("R2Score", "r2"),
+            ),
+        ],
+        "Resources": [
+            panel(
+                "Latency, ms",
+                "half",
+                metric("ExternalValue", "mean", name="latency_ms"),
+                metric("ExternalValue", "95 %", name="latency_ms_p95"),
+            ),
+            panel(
+                "Memory, MB",
+                "half",
+                metric("ExternalValue", "mean", name="memory_mb"),
+                metric("ExternalValue", "95 %", name="memory_mb_p95"),
+            ),
+        ],
+    }
+    return {
+        "tabs": [
+            {
+                "id": str(uuid.uuid5(uuid.UUID(identifier), f"tab {title}")),
+                "title": title,
+                "panels": [p["id"] for p in panels],
+            }
+            for title, panels in tabs.items()
+        ],
+        "panels": [panel for panels in tabs.values() for panel in panels],
+    }
+
+
+def _write_files(directory: Path, workspace: ProjectWorkspace) -> None:
+    identifier = project_id(workspace)
+    if not (directory / DASHBOARD_FILE).exists():
+        write_atomic(directory / DASHBOARD_FILE, json.dumps(dashboard(identifier), indent=2))
+    values = {
+        "id": identifier,
+        "name": workspace.project_name,
+        "description": workspace.description or None,
+        "org_id": None,
+        "version": _PROJECT_VERSION,
+    }
+    write_atomic(directory / PROJECT_FILE, json.dumps(values, indent=2))

@@ -1,0 +1,177 @@
+"""Evidently, imported when it is needed, kept from changing the process it runs in.
+
+Evidently's import adds warning filters of its own and warns about its dependencies; its runs warn about every
+division by zero. Python keeps its filters per process, and Evidently fills its registries without locks, so
+everything that touches it here holds one lock. The lock costs nothing: the work is Python code under the GIL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+from mlops.integrations.evidently_monitoring.frames import TOOL
+from mlops.integrations.evidently_monitoring.noise import jensenshannon_noise, wasserstein_noise
+from mlops.workspace.tools import require
+
+NUMERICAL_METHOD: Final = "wasserstein_beyond_noise"
+CATEGORICAL_METHOD: Final = "jensenshannon_beyond_noise"
+# Evidently's default for both distances (evidently/legacy/calculations/stattests).
+SCORE_THRESHOLD: Final = 0.1
+
+# For the parts of a check: only the merged snapshot's time counts, and Evidently's own default is naive.
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_lock = threading.RLock()
+_loaded: SimpleNamespace | None = None
+# Warnings are attributed to the module that caused them; a file compiled for the first time, to its path.
+_NOISY: Final = r"(?:.*[/\\])?(?:evidently|litestar|sklearn|scipy|numpy|pandas|plotly)(?:[./\\]|\Z)"
+
+
+def load(*, operation: str, workspace: str) -> SimpleNamespace:
+    """Import Evidently and return the names this package uses of it.
+
+    Args:
+        operation: The calling method, for the error.
+        workspace: The project, for the error.
+
+    Raises:
+        IntegrationNotInstalledError: Evidently is not installed.
+    """
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            before = list(warnings.filters)
+            with _silenced():
+                require("evidently", tool=TOOL, operation=operation, workspace=workspace)
+                _loaded = _collect()
+            _forget_filters(before)
+        return _loaded
+
+
+@contextlib.contextmanager
+def running() -> Iterator[None]:
+    """Keep other projects and threads out of Evidently, and its warnings from the user."""
+    import numpy as np
+
+    with _lock, _silenced(), np.errstate(all="ignore"):
+        yield
+
+
+def numbers(snapshot: Any) -> dict[str, Any]:
+    """Return a snapshot's metrics and tests as plain JSON values; its ``dict`` leaks NumPy types."""
+    values: dict[str, Any] = json.loads(snapshot.json())
+    return values
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    # Not catch_warnings: it swaps the process's whole list of filters, and two threads that overlap in it
+    # leave one's filters behind. One entry is added and the same entry is taken out again.
+    warnings.filterwarnings("ignore", category=Warning, module=_NOISY)
+    held = cast("list[Any]", warnings.filters)
+    entry = ("ignore", None, Warning, re.compile(_NOISY), 0)
+    try:
+        yield
+    finally:
+        for filters in (held, cast("list[Any]", warnings.filters)):
+            with contextlib.suppress(ValueError):
+                filters.remove(entry)
+
+
+def _forget_filters(before: list[Any]) -> None:
+    filters = cast("list[Any]", warnings.filters)
+    filters[:] = [entry for entry in filters if entry in before]
+
+
+def _collect() -> SimpleNamespace:
+    import math
+
+    import evidently.metrics as metrics
+    from evidently import (
+        BinaryClassification,
+        DataDefinition,
+        Dataset,
+        MulticlassClassification,
+        Regression,
+        Report,
+    )
+    from evidently._pydantic_compat import PrivateAttr
+    from evidently.core.metric_types import SingleValueCalculation, SingleValueMetric
+    from evidently.core.report import Snapshot
+
+    class ExternalValue(SingleValueMetric):  # type: ignore[misc]
+        """A number measured outside of the data, such as a latency, as one dashboard series per name."""
+
+        name: str
+        # A private attribute, because fields are part of a series' identity in the dashboard.
+        _value: float = PrivateAttr(default=math.nan)
+
+        def __init__(self, name: str, value: float = math.nan) -> None:
+            super().__init__(name=name)
+            object.__setattr__(self, "_value", float(value))
+
+    class ExternalValueCalculation(SingleValueCalculation[ExternalValue]):  # type: ignore[misc]
+        """Hands the measured number over."""
+
+        def calculate(self, context: Any, current_data: Any, reference_data: Any) -> Any:
+            return self.result(self.metric._value)
+
+        def display_name(self) -> str:
+            return str(self.metric.name)
+
+    _register_methods()
+    return SimpleNamespace(
+        metrics=metrics,
+        BinaryClassification=BinaryClassification,
+        DataDefinition=DataDefinition,
+        Dataset=Dataset,
+        ExternalValue=ExternalValue,
+        MulticlassClassification=MulticlassClassification,
+        Regression=Regression,
+        Report=Report,
+        Snapshot=Snapshot,
+    )
+
+
+def _register_methods() -> None:
+    """Add Evidently's two distances under names whose drift decision allows for sampling noise.
+
+    A threshold passed per run would do the same, but it is part of a series' identity in the dashboard: each
+    batch size would draw a line of its own.
+    """
+    from evidently.legacy.calculations.stattests.jensenshannon import jensenshannon_stat_test
+    from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
+    from evidently.legacy.calculations.stattests.wasserstein_distance_norm import wasserstein_stat_test
+
+    def wasserstein(reference: Any, current: Any, feature_type: Any, threshold: float) -> tuple[float, bool]:
+        score, drifted = wasserstein_stat_test.func(reference, current, feature_type, threshold)
+        return score, bool(drifted and score >= wasserstein_noise(reference, len(current)))
+
+    def jensenshannon(
+        reference: Any, current: Any, feature_type: Any, threshold: float
+    ) -> tuple[float, bool]:
+        score, drifted = jensenshannon_stat_test.func(reference, current, feature_type, threshold)
+        categories = len({*reference.unique(), *current.unique()})
+        return score, bool(drifted and score >= jensenshannon_noise(categories, len(reference), len(current)))
+
+    for name, test, function in (
+        (NUMERICAL_METHOD, wasserstein_stat_test, wasserstein),
+        (CATEGORICAL_METHOD, jensenshannon_stat_test, jensenshannon),
+    ):
+        register_stattest(
+            StatTest(
+                name=name,
+                display_name=f"{test.display_name}, beyond sampling noise",
+                allowed_feature_types=test.allowed_feature_types,
+                default_threshold=SCORE_THRESHOLD,
+            ),
+            function,
+        )
