@@ -90,7 +90,7 @@ def restore(tracking: MLflowTracking, source: Path) -> None:
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    tracking.close()
+    tracking.forget()
 
 
 def _replace(tracking: MLflowTracking, staging: Path) -> None:

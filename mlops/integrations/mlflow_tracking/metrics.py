@@ -146,10 +146,12 @@ class MetricBuffer:
 
     Args:
         write: Writes at most 1000 points of one run; what it raises is kept for the next call.
+        store: Returns the URI of the store it writes to, for ``waiting``.
     """
 
-    def __init__(self, write: Writer) -> None:
+    def __init__(self, write: Writer, *, store: Callable[[], str]) -> None:
         self._write = write
+        self.store = store
         self._runs: dict[str, _Pending] = {}
         self._lock = threading.Lock()
         # Batches of one run stay in order, and a flush returns only after a batch under way is written.
@@ -157,16 +159,16 @@ class MetricBuffer:
         self._oldest: float | None = None
         _flusher.watch(self)
 
-    def add(self, run_id: str, values: Sequence[tuple[str, float, int]]) -> None:
+    def add(self, run_id: str, values: Sequence[tuple[str, float, int]]) -> Exception | None:
         """Buffer values of one run.
 
         Args:
             run_id: The run.
             values: Key, value and step of each.
 
-        Raises:
-            Exception: What went wrong when an earlier batch of this run was written; the new values and the
-                ones of that batch are kept and tried again.
+        Returns:
+            What went wrong when an earlier batch of this run was written in the background, once. The new
+            values and that batch are kept and tried again.
         """
         now = int(time.time() * 1000)
         with self._lock:
@@ -188,8 +190,7 @@ class MetricBuffer:
             error, pending.error = pending.error, None
         if full or not waiting:
             _flusher.wake(self, now=full)
-        if error is not None:
-            raise error
+        return error
 
     def flush(self, run_id: str | None = None) -> None:
         """Write what is buffered, of one run or of all.
@@ -295,6 +296,11 @@ class _Flusher:
             self._urgent = self._urgent or now
             self._condition.notify()
 
+    def waiting(self, store: str) -> list[MetricBuffer]:
+        with self._condition:
+            dirty = list(self._dirty)
+        return [buffer for buffer in dirty if buffer.store() == store and buffer.pending()]
+
     def at_exit(self) -> None:
         with self._condition:
             buffers = list(self._dirty)
@@ -327,5 +333,16 @@ class _Flusher:
 
 
 _flusher = _Flusher()
+
+
+def waiting(store: str) -> list[MetricBuffer]:
+    """Return the buffers of this process that hold values for a store.
+
+    Args:
+        store: The store's URI.
+    """
+    return _flusher.waiting(store)
+
+
 atexit.register(_flusher.at_exit)
 os.register_at_fork(after_in_child=_flusher.after_fork)

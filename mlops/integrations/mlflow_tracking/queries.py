@@ -10,7 +10,7 @@ import json
 import math
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,6 @@ PIPELINE_TAG: Final = "mlops.pipeline"
 STATUSES: Final = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 # SQLite's limit on bound values is 999 in old builds.
 _CHUNK: Final = 500
-_PAGE: Final = 1000
 _INPUT_CONTEXT: Final = "mlflow.data.context"
 _PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 
@@ -78,8 +77,8 @@ def known_schema(path: Path) -> bool:
         sqlite3.Error: The file is not a database, or has no MLflow tables.
     """
     with reading(path) as connection:
-        (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return version in KNOWN_SCHEMAS
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return row is not None and row[0] in KNOWN_SCHEMAS
 
 
 class SqliteReader:
@@ -119,7 +118,7 @@ class SqliteReader:
                 f"SELECT r.status, count(*) {conditions} GROUP BY r.status",
                 values,
             ).fetchall()
-        return _ordered({str(status): int(count) for status, count in rows})
+        return ordered({str(status): int(count) for status, count in rows})
 
     def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
         """Return the run id and the dataset of each use, of one run or of all."""
@@ -222,121 +221,6 @@ class SqliteReader:
         ]
 
 
-class ApiReader:
-    """Reads through MLflow's public API.
-
-    Args:
-        client: Returns the ``MlflowClient``.
-        experiment_id: The project's experiment; None for every experiment of the store.
-        prefix: The project's registered model prefix.
-    """
-
-    def __init__(self, client: Callable[[], Any], *, experiment_id: str | None, prefix: str = "") -> None:
-        self._client = client
-        self._experiment_id = experiment_id
-        self._prefix = prefix
-
-    def runs(self, *, pipeline: str | None, limit: int | None) -> list[dict[str, Any]]:
-        """Return runs as plain values, newest first."""
-        # A value with both kinds of quotes cannot be written in MLflow's filter language.
-        quotable = pipeline is None or '"' not in pipeline
-        condition = "" if pipeline is None or not quotable else f'tags."{PIPELINE_TAG}" = "{pipeline}"'
-        found: list[dict[str, Any]] = []
-        if limit == 0:
-            return found
-        for run in self._search(condition, page=_PAGE if limit is None else min(limit, _PAGE)):
-            entry = _from_entity(run)
-            if pipeline is None or entry["pipeline_name"] == pipeline:
-                found.append(entry)
-            if limit is not None and len(found) >= limit:
-                break
-        return found
-
-    def run(self, run_id: str) -> dict[str, Any] | None:
-        """Return one run, or None if the project has none of that id."""
-        found = self._get(run_id)
-        return None if found is None else _from_entity(found)
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of runs by status, for the statuses that occur."""
-        counts: dict[str, int] = {}
-        for run in self._search("", page=_PAGE):
-            counts[run.info.status] = counts.get(run.info.status, 0) + 1
-        return _ordered(counts)
-
-    def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
-        """Return the run id and the dataset of each use, of one run or of all."""
-        if run_id is None:
-            runs = list(self._search("", page=_PAGE))
-        else:
-            found = self._get(run_id)
-            runs = [] if found is None else [found]
-        uses = [
-            (run.info.run_id, use.dataset, {tag.key: tag.value for tag in use.tags})
-            for run in runs
-            for use in (run.inputs.dataset_inputs if run.inputs else ())
-        ]
-        uses.sort(key=lambda use: (use[0], use[1].name, use[1].digest))
-        return [(run, dataset(d.name, d.digest, d.source_type, d.source, tags)) for run, d, tags in uses]
-
-    def experiments(self) -> int:
-        """Return the number of experiments."""
-        return len(self._experiments())
-
-    def models(self) -> list[str]:
-        """Return the registered models' names."""
-        condition = f"name LIKE '{self._prefix}%'" if self._prefix else None
-        client = self._client()
-        found = _pages(
-            lambda token: client.search_registered_models(
-                filter_string=condition, max_results=_PAGE, page_token=token
-            )
-        )
-        # `_` in the prefix is a wildcard to LIKE.
-        return sorted(model.name for model in found if model.name.startswith(self._prefix))
-
-    def versions(self) -> list[ModelRow]:
-        """Return the registered model versions."""
-        client = self._client()
-        found = [
-            ModelRow(str(v.name), str(v.version), v.run_id or None, str(v.source or ""))
-            for name in self.models()
-            for v in _pages(
-                lambda token, name=name: client.search_model_versions(  # type: ignore[misc]
-                    filter_string=f"name = '{name}'", max_results=_PAGE, page_token=token
-                )
-            )
-        ]
-        return sorted(found, key=lambda row: (row.name, int(row.version)))
-
-    def _experiments(self) -> list[str]:
-        if self._experiment_id is not None:
-            return [self._experiment_id]
-        client = self._client()
-        pages = _pages(lambda token: client.search_experiments(max_results=_PAGE, page_token=token))
-        return [str(experiment.experiment_id) for experiment in pages]
-
-    def _search(self, condition: str, *, page: int) -> Iterator[Any]:
-        client, experiments = self._client(), self._experiments()
-        return _pages(
-            lambda token: client.search_runs(
-                experiments, filter_string=condition, max_results=page, page_token=token
-            )
-        )
-
-    def _get(self, run_id: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            found = self._client().get_run(run_id)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
-        outside = self._experiment_id is not None and found.info.experiment_id != self._experiment_id
-        return None if outside or found.info.lifecycle_stage != "active" else found
-
-
 def record(
     run_id: str,
     name: str | None,
@@ -379,20 +263,6 @@ def dataset(name: str, digest: str, kind: str, source: str, tags: dict[str, str]
     }
 
 
-def _from_entity(run: Any) -> dict[str, Any]:
-    info, data = run.info, run.data
-    return record(
-        info.run_id,
-        info.run_name,
-        info.status,
-        info.start_time,
-        info.end_time,
-        params=dict(data.params),
-        metrics=dict(data.metrics),
-        tags=dict(data.tags),
-    )
-
-
 def _moment(milliseconds: int | None) -> datetime | None:
     return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
 
@@ -402,7 +272,8 @@ def _restored(value: float) -> float:
     return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
 
 
-def _ordered(counts: dict[str, int]) -> dict[str, int]:
+def ordered(counts: dict[str, int]) -> dict[str, int]:
+    """Return counts by status in the order of a run's life."""
     known = {status: counts[status] for status in STATUSES if status in counts}
     return known | {status: counts[status] for status in sorted(counts) if status not in known}
 
@@ -417,13 +288,3 @@ def _grouped(
         for owner, key, value in connection.execute(f"{query} IN ({marks})", chunk):
             groups.setdefault(owner, []).append((key, value))
     return groups
-
-
-def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
-    token: str | None = None
-    while True:
-        page = fetch(token)
-        yield from page
-        token = page.token
-        if not token:
-            return

@@ -260,6 +260,7 @@ class Recorder(ABC):
                 )
                 for key, value in values.items()
             ],
+            operation=operation,
         )
 
 

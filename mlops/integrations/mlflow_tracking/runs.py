@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import IntegrationError, MLOpsError
 from mlops.integrations.mlflow_tracking import patches, routing
 from mlops.integrations.mlflow_tracking.recording import Recorder
-from mlops.integrations.mlflow_tracking.server import redact
 from mlops.integrations.mlflow_tracking.store import PROJECT_TAG, TOOL
 
 if TYPE_CHECKING:
@@ -29,27 +28,9 @@ NAME_TAG: Final = "mlflow.runName"
 PARENT_TAG: Final = "mlflow.parentRunId"
 
 
-@contextlib.contextmanager
-def translated(tracking: MLflowTracking, operation: str) -> Iterator[None]:
-    """Turn what MLflow raises into an error of this library's, without credentials in it.
-
-    Raises:
-        IntegrationError: With MLflow's message.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise IntegrationError(
-            redact(str(error.message)),
-            tool=TOOL,
-            operation=operation,
-            workspace=tracking.project,
-            details={"error_code": str(error.error_code)},
-            hint="see the MLflow error above; for an out-of-date database run: "
-            f"mlflow db upgrade {redact(tracking.uri)}",
-        ) from error
+def translated(tracking: MLflowTracking, operation: str) -> AbstractContextManager[None]:
+    """Turn what MLflow raises inside the block into an error of this library's; see the adapter's method."""
+    return tracking.translated(operation)
 
 
 class Run(Recorder):
@@ -156,7 +137,7 @@ class RunBlock:
                 workspace=tracking.project,
                 hint="end its block first, or make this one its child: start_run(nested=True)",
             )
-        with translated(tracking, "start_run"):
+        with tracking.translated("start_run"):
             found = self._resume(client) if self._run_id is not None else self._create(client, parent_id)
         run = Run(tracking, found.info)
         tracking.forget_foreign_artifacts(run.run_id)
@@ -228,9 +209,9 @@ class RunBlock:
         except MLOpsError as error:
             unwritten = error
             status = FAILED if status == FINISHED else status
-        lost = tracking.metrics.drop(run.run_id)
+        lost = tracking.forget_run(run.run_id)
         client = tracking.client(operation="start_run")
-        with translated(tracking, "start_run"):
+        with tracking.translated("start_run"):
             for run_id in left:
                 client.set_terminated(run_id, status)
             if run.run_id not in left and status != FINISHED:
@@ -247,6 +228,3 @@ def status_for(error: BaseException | None) -> str:
     if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)):
         return KILLED
     return FAILED
-
-
-__all__ = ["Run", "RunBlock", "status_for", "translated"]

@@ -67,7 +67,9 @@ def require_reachable(uri: str, *, operation: str, workspace: str) -> None:
         )
 
 
-def experiment(client: Any, name: str, *, project: str, workspace_id: str, operation: str) -> str:
+def experiment(
+    client: Any, name: str, *, project: str, workspace_id: str, artifact_location: str | None, operation: str
+) -> str:
     """Return the id of the project's experiment, made if need be; any number of processes may call this.
 
     Args:
@@ -75,6 +77,7 @@ def experiment(client: Any, name: str, *, project: str, workspace_id: str, opera
         name: The experiment's name.
         project: The project, for its tag.
         workspace_id: The workspace's UUID, for its tag.
+        artifact_location: Where a new experiment keeps its artifacts; None leaves it to the server.
         operation: The calling method, for errors.
 
     Raises:
@@ -86,7 +89,8 @@ def experiment(client: Any, name: str, *, project: str, workspace_id: str, opera
     if found is None:
         try:
             tags = {PROJECT_TAG: project, WORKSPACE_TAG: workspace_id}
-            return str(client.create_experiment(name, tags=tags))
+            own = f"{artifact_location}/{name}" if artifact_location else None
+            return str(client.create_experiment(name, artifact_location=own, tags=tags))
         except MlflowException:
             found = client.get_experiment_by_name(name)
             if found is None:

@@ -1,0 +1,190 @@
+"""What a project holds in MLflow: its runs, datasets and models, listed and counted; nothing is created."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
+
+from mlops.errors import IntegrationError
+from mlops.files import Usage, measure
+from mlops.integrations.mlflow_tracking import metrics, queries, server, store
+from mlops.integrations.mlflow_tracking.connection import StoreConnection
+from mlops.workspace.tools import Link, ToolHealth, ToolState, installed_version
+
+_LAST_RUN_TEXTS: Final = ("run_id", "run_name", "pipeline_name", "status")
+_LAST_RUN_TIMES: Final = ("start_time", "end_time")
+
+
+class StoreInspection(StoreConnection):
+    """The reading half of the adapter."""
+
+    tool: ClassVar[str] = store.TOOL
+
+    def list_runs(self, *, pipeline_name: str | None = None, limit: int | None = 100) -> list[dict[str, Any]]:
+        """Return the project's runs, newest first.
+
+        Args:
+            pipeline_name: Only runs of this pipeline.
+            limit: At most so many; None for all.
+
+        Returns:
+            Dictionaries with ``run_id``, ``run_name``, ``pipeline_name`` (or None), ``status``,
+            ``start_time`` and ``end_time`` (aware), ``duration`` (seconds, or None while it runs),
+            ``params``, ``metrics`` (the latest values) and ``tags``.
+
+        Raises:
+            IntegrationError: ``limit`` is not a whole number of at least 0.
+        """
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise IntegrationError(
+                f"limit must be a whole number of at least 0, or None for all, not {limit!r}",
+                tool=self.tool,
+                operation="list_runs",
+                workspace=self.project,
+                hint="pass limit=100",
+            )
+        with self._reading("list_runs") as reader:
+            return [] if reader is None else reader.runs(pipeline=pipeline_name, limit=limit)
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        """Return one run of the project, as in ``list_runs``.
+
+        Raises:
+            DataNotFoundError: The project has no such run.
+        """
+        with self._reading("get_run") as reader:
+            found = None if reader is None else reader.run(run_id)
+        if found is None:
+            raise self._no_run(run_id, "get_run")
+        return found
+
+    def count_runs(self) -> dict[str, int]:
+        """Return the number of runs by status, for the statuses that occur; exact, never capped."""
+        with self._reading("count_runs") as reader:
+            return {} if reader is None else reader.counts()
+
+    def datasets(self, run_id: str) -> list[dict[str, Any]]:
+        """Return the datasets a run used.
+
+        Returns:
+            Dictionaries with ``name``, ``digest``, ``source`` (a dictionary), ``source_type``, ``context``
+            and ``tags``; empty for a run that recorded none or that the project does not have.
+        """
+        with self._reading("datasets") as reader:
+            return [] if reader is None else [use for _, use in reader.datasets(run_id)]
+
+    def health(self) -> ToolHealth:
+        """Say whether runs can be logged now; nothing is created, and a dead server costs seconds at most."""
+        version = installed_version(store.TOOL)
+        location = server.redact(self.uri)
+        if version is None:
+            error = "the package 'mlflow' is not installed"
+            return ToolHealth(self.tool, ToolState.NOT_INSTALLED, location, error=error)
+        if not self.embedded:
+            problem = server.probe(self.uri)
+        elif not self.database.exists():
+            return ToolHealth(self.tool, ToolState.NOT_CREATED, location, version)
+        else:
+            problem = self._database_problem()
+        state = ToolState.UNAVAILABLE if problem else ToolState.READY
+        return ToolHealth(self.tool, state, location, version, server.redact(problem) if problem else None)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the project holds.
+
+        Returns:
+            Exact counts: ``runs``, ``runs_by_status``, ``experiments``, ``models``, ``model_versions``,
+            ``artifacts`` (``files`` and ``bytes`` that the workspace keeps); and ``last_run`` or None.
+        """
+        artifacts = measure(self.artifact_root)
+        with self._reading("summary") as reader:
+            counts = {} if reader is None else reader.counts()
+            last = [] if reader is None else reader.runs(pipeline=None, limit=1)
+            return {
+                "runs": sum(counts.values()),
+                "runs_by_status": counts,
+                "experiments": 0 if reader is None else reader.experiments(),
+                "models": 0 if reader is None else len(reader.models()),
+                "model_versions": 0 if reader is None else len(reader.versions()),
+                "last_run": _plain(last[0]) if last else None,
+                "artifacts": {"files": artifacts.files, "bytes": artifacts.bytes},
+            }
+
+    def usage(self) -> Usage:
+        """Return what the store costs in the workspace; what a server keeps is not counted."""
+        return measure(self._context.workspace.mlflow_path)
+
+    def links(self) -> Iterator[Link]:
+        """Yield data to run, from recorded datasets, and run to model, from the registry."""
+        with self._reading("links") as reader:
+            uses = [] if reader is None else reader.datasets(None)
+            versions = [] if reader is None else reader.versions()
+        for run_id, use in uses:
+            facts = {"name": use["name"], "context": use["context"]}
+            yield Link(f"data:{use['digest']}", f"run:{run_id}", "input-of", facts)
+        for row in versions:
+            if row.run_id:
+                model = f"model:{row.name}:{row.version}"
+                yield Link(f"run:{row.run_id}", model, "produced", {"source": row.source})
+
+    def flush_store(self, operation: str) -> None:
+        """Write what this process still buffers for the store, whichever adapter logged it.
+
+        Args:
+            operation: The calling method, for errors.
+
+        Raises:
+            IntegrationError: It could not be written; it is kept and tried again.
+        """
+        if waiting := metrics.waiting(self.uri):
+            with self.translated(operation):
+                for buffer in waiting:
+                    buffer.flush()
+
+    @contextlib.contextmanager
+    def _reading(self, operation: str) -> Iterator[queries.Reader | None]:
+        """Yield a reader of the project's store, or None where there is nothing yet."""
+        self.flush_store(operation)
+        local = self.database if self.embedded else server.sqlite_file(self.uri)
+        if local is not None:
+            if not local.exists():
+                yield None
+                return
+            experiment = None if self.embedded else self.experiment_name
+            prefix = "" if self.embedded else self.model_prefix
+            try:
+                if queries.known_schema(local):
+                    yield queries.SqliteReader(local, experiment=experiment, prefix=prefix)
+                    return
+            except sqlite3.Error as error:
+                raise store.unreadable(local, error, operation=operation, workspace=self.project) from error
+        with self.translated(operation):
+            yield self._api_reader(operation)
+
+    def _api_reader(self, operation: str) -> queries.Reader | None:
+        from mlops.integrations.mlflow_tracking.api_queries import ApiReader
+
+        client = self.client(operation=operation)
+        if self.embedded:
+            return ApiReader(client, experiment_id=None)
+        found = client.get_experiment_by_name(self.experiment_name)
+        if found is None or found.lifecycle_stage != "active":
+            return None
+        return ApiReader(client, experiment_id=str(found.experiment_id), prefix=self.model_prefix)
+
+    def _database_problem(self) -> str | None:
+        try:
+            if queries.known_schema(self.database):
+                queries.SqliteReader(self.database).experiments()
+        except sqlite3.Error as error:
+            return f"the database {self.database} cannot be read: {error}"
+        return None
+
+
+def _plain(run: dict[str, Any]) -> dict[str, Any]:
+    values = {name: run[name] for name in _LAST_RUN_TEXTS}
+    for name in _LAST_RUN_TIMES:
+        values[name] = run[name].isoformat() if run[name] else None
+    return values | {"duration": run["duration"]}
