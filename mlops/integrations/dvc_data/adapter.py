@@ -1,0 +1,260 @@
+"""The DVC adapter: versions of data files and directories, for one project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mlops.errors import IntegrationNotInstalledError, MLOpsError
+from mlops.files import Usage, measure
+from mlops.integrations.dvc_data.operation import TOOL
+from mlops.integrations.dvc_data.selection import Selection, Targets
+from mlops.integrations.dvc_data.vault import Vault
+from mlops.integrations.dvc_data.versions import DatasetStatus, DataVersion, PushResult, VerifyResult
+from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
+
+
+class DVCData:
+    """Versions the project's data in a DVC repository of its own.
+
+    The repository (the vault) is at ``workspace.dvc_path`` and needs no git. Every version ever added is
+    listed in a ledger and can be restored by its hash. The remote is the setting ``dvc_remote_path``: inside
+    the workspace by default; at an absolute path or URL, below a directory or prefix with the project's name.
+
+    One adapter can be used from several threads. Its project's lock is held for records only, never while
+    data is copied, so a long upload delays nobody.
+
+    Args:
+        context: The workspace and its settings.
+    """
+
+    tool: ClassVar[str] = TOOL
+
+    def __init__(self, context: ToolContext) -> None:
+        self.context = context
+        self._vault = Vault(context)
+
+    def add(
+        self, path: str | Path, *, pointer: bool = True, progress: Callable[[int, int], None] | None = None
+    ) -> DataVersion:
+        """Store the present content of a file or directory as a version.
+
+        Only files touched since the last time are read; if none was, DVC is not even imported. The content is
+        copied into the vault once, and the source stays a file of its own. Links to files are followed,
+        wherever they lead, and stored by content. As with plain DVC, directories named ``.git``, ``.hg`` and
+        ``.dvc``, and empty directories, are left out of a directory, and so are pointers this method wrote.
+
+        Args:
+            path: The file or directory, anywhere on this machine but in the vault.
+            pointer: Write ``<path>.dvc`` beside it, which plain DVC reads and git can track. A pointer that
+                is there is replaced if it is a plain one to this path; anything else is refused.
+            progress: Called as ``progress(done, total)`` with bytes.
+
+        Raises:
+            DataNotFoundError: There is nothing at ``path``.
+            DataIntegrityError: The data changed while it was read; no version was recorded.
+            IntegrationError: Something in it cannot be versioned, or the pointer's place is taken.
+            IsolationError: The path is in the project's own DVC storage, or has it inside.
+        """
+        from mlops.integrations.dvc_data.adding import add
+
+        return add(self._vault, path, self._vault.operation("add"), pointer=pointer, progress=progress)
+
+    def push(self, targets: Targets | None = None) -> PushResult:
+        """Bring versions to the project's remote, and check that it then really holds them.
+
+        What the remote has lost is sent again if the cache still has it. Objects are re-read before they are
+        sent, so damaged ones are found rather than spread.
+
+        Args:
+            targets: Paths, dataset names, versions, or md5s; a path or name means its current version. None
+                for every version ever added.
+
+        Raises:
+            DataNotFoundError: A target is unknown.
+            DataIntegrityError: Neither the cache nor the remote has an object; everything else was pushed.
+            IntegrationUnavailableError: The remote cannot be reached.
+            IntegrationNotInstalledError: DVC's plug-in for the remote's URL is missing.
+        """
+        from mlops.integrations.dvc_data.pushing import push
+
+        operation = self._vault.operation("push")
+        selection = Selection(self._vault, self._vault.ledger(operation), operation)
+        return push(self._vault, selection.to_push(targets), operation)
+
+    def pull(
+        self,
+        targets: Targets | None = None,
+        *,
+        version: str | DataVersion | None = None,
+        destination: str | Path | None = None,
+        force: bool = False,
+    ) -> list[DataVersion]:
+        """Restore versions, from the cache or else the remote, as ordinary files of their own.
+
+        Content that some version holds may be replaced; content that none holds is not, unless forced. A
+        directory ends up with exactly the version's files. A path with a ``.dvc`` pointer beside it that this
+        project does not know yet is fetched by the pointer and becomes a dataset.
+
+        Args:
+            targets: Paths, dataset names, versions, or md5s; None for every dataset.
+            version: The md5, or a unique start of it, or a version; None for the one added last. A full md5
+                and a destination are enough to fetch data that the ledger has no record of.
+            destination: Where to put it, for a single dataset; None for where it was added from.
+            force: Replace and remove content that no version holds.
+
+        Returns:
+            The versions restored, in the order of the targets.
+
+        Raises:
+            DataNotFoundError: A target or version is unknown or ambiguous.
+            DataIntegrityError: The version's data is neither in the cache nor in the remote.
+            ConfirmationRequiredError: A file has content that no version holds.
+            IsolationError: The place was recorded by another workspace, of which this is a copy.
+            IntegrationUnavailableError: The remote is needed and cannot be reached.
+        """
+        from mlops.integrations.dvc_data.pulling import pull
+
+        operation = self._vault.operation("pull")
+        ledger = self._vault.ledger(operation)
+        place = None if destination is None else self._vault.places.absolute(destination)
+        selected = Selection(self._vault, ledger, operation).to_pull(targets, version, place)
+        return pull(self._vault, selected, ledger, operation, destination=place, force=force)
+
+    def status(self) -> list[DatasetStatus]:
+        """Return how each dataset's source compares with its versions, by names, sizes and times of files.
+
+        No content is read, nothing is locked, DVC is not imported and the remote is not asked: whether a
+        version is pushed is what the last push saw.
+        """
+        from mlops.integrations.dvc_data.checking import status
+
+        return status(self._vault, self._vault.operation("status"))
+
+    def datasets(self) -> list[DataVersion]:
+        """Return the current version of every dataset, sorted by name."""
+        operation = self._vault.operation("datasets")
+        ledger, remote = self._vault.ledger(operation), self._vault.remote(operation)
+        return [self._vault.version(entry, ledger, remote) for entry in ledger.heads().values()]
+
+    def history(self, dataset: str | Path | None = None) -> list[DataVersion]:
+        """Return versions in the order they were added; one added again later is there again.
+
+        Args:
+            dataset: A dataset's name or path; None for all datasets.
+
+        Raises:
+            DataNotFoundError: It is unknown.
+        """
+        operation = self._vault.operation("history")
+        ledger, remote = self._vault.ledger(operation), self._vault.remote(operation)
+        name = None
+        if dataset is not None:
+            name = Selection(self._vault, ledger, operation).required_dataset(dataset)
+        chosen = [entry for entry in ledger.entries if name in (None, entry.name)]
+        return [self._vault.version(entry, ledger, remote) for entry in chosen]
+
+    def find(self, version: str) -> DataVersion:
+        """Return the version with that md5 or unique start of it; of equal ones the one added last.
+
+        Raises:
+            DataNotFoundError: There is none, or more than one hash starts like that.
+        """
+        operation = self._vault.operation("find")
+        ledger, remote = self._vault.ledger(operation), self._vault.remote(operation)
+        return self._vault.version(Selection(self._vault, ledger, operation).version(version), ledger, remote)
+
+    def verify(self) -> VerifyResult:
+        """Re-read every stored object, in the cache and in a remote that is a directory, and change nothing.
+
+        Other remotes are asked for what the cache does not have whole.
+        """
+        from mlops.integrations.dvc_data.checking import verify
+
+        return verify(self._vault, self._vault.operation("verify"))
+
+    def ensure(self) -> None:
+        """Create the vault if it is missing; DVC is not needed for that."""
+        self._vault.ensure(self._vault.operation("ensure"))
+
+    def health(self) -> ToolHealth:
+        """Say whether data can be added and pushed, without importing DVC or contacting a remote."""
+        operation = self._vault.operation("health")
+        version = installed_version(TOOL)
+        location = str(self._vault.root)
+
+        def report(state: ToolState, error: str | None = None) -> ToolHealth:
+            return ToolHealth(TOOL, state, location, version, error)
+
+        if version is None or find_spec(TOOL) is None:
+            return report(ToolState.NOT_INSTALLED, "the package 'dvc' is not installed")
+        try:
+            if self._vault.read_config(operation) is None:
+                return report(ToolState.NOT_CREATED)
+            remote = self._vault.remote(operation)
+            location = remote.public
+            remote.check(operation)
+            self._vault.ledger(operation)
+        except IntegrationNotInstalledError as error:
+            return report(ToolState.NOT_INSTALLED, str(error))
+        except MLOpsError as error:
+            return report(ToolState.UNAVAILABLE, str(error))
+        if remote.path is not None and remote.required is None and not remote.path.is_dir():
+            problem = f"The remote directory {remote.path} is missing; push() creates it and fills it again"
+            return report(ToolState.UNAVAILABLE, problem)
+        return report(ToolState.READY)
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts of datasets, versions and unpushed versions, and the size of the current versions."""
+        operation = self._vault.operation("summary")
+        ledger, remote = self._vault.ledger(operation), self._vault.remote(operation)
+        heads, versions = ledger.heads(), ledger.versions()
+        pushed = ledger.pushed.get(remote.identity, set())
+        last = max((entry.added_at for entry in ledger.entries), default=None)
+        return {
+            "datasets": len(heads),
+            "versions": len(versions),
+            "bytes": sum(entry.size for entry in heads.values()),
+            "files": sum(entry.files for entry in heads.values()),
+            "unpushed": sum(entry.md5 not in pushed for entry in versions),
+            "last_added": None if last is None else last.isoformat(),
+            "remote": remote.public,
+        }
+
+    def usage(self) -> Usage:
+        """Return what the vault costs on disk: cache, ledger, and a remote inside it."""
+        return measure(self._vault.root)
+
+    def links(self) -> Iterator[Link]:
+        """Yield nothing: which run read a version is recorded with the run."""
+        return iter(())
+
+    def export(self, destination: Path) -> None:
+        """Copy the vault, with every version's objects, into an existing empty directory.
+
+        ``.dvc/config.local`` is left out, because it is where credentials are kept.
+
+        Raises:
+            ArchiveError: The destination is not an existing empty directory.
+        """
+        from mlops.integrations.dvc_data.archive import export
+
+        export(self._vault, Path(destination), self._vault.operation("export"))
+
+    def restore(self, source: Path) -> None:
+        """Replace the vault by an exported copy.
+
+        Sources recorded by the absolute path of another workspace stay known, but ``pull`` then asks for a
+        destination.
+
+        Raises:
+            ArchiveError: The directory is not an exported vault; nothing was changed.
+        """
+        from mlops.integrations.dvc_data.archive import restore
+
+        restore(self._vault, Path(source), self._vault.operation("restore"))
+
+    def close(self) -> None:
+        """Do nothing: no file, connection or cache is kept between calls."""

@@ -1,0 +1,118 @@
+"""``export`` and ``restore``: a consistent copy of a vault, and putting one in place of another.
+
+Objects are never changed once stored, so restoring adds objects before, and removes them after, the one
+atomic change that counts: that of the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from mlops.errors import ArchiveError
+from mlops.integrations.dvc_data.ledger import FILE_NAME, read_ledger, rewrite
+from mlops.integrations.dvc_data.operation import Operation
+from mlops.integrations.dvc_data.vault import Vault
+
+# Options a user keeps in config.local are credentials more often than not, and tmp is rebuilt.
+_LEFT_OUT: Final = (PurePosixPath(".dvc/config.local"), PurePosixPath(".dvc/tmp"))
+
+
+def export(vault: Vault, destination: Path, operation: Operation) -> None:
+    """Copy the vault; see ``DVCData.export``.
+
+    Raises:
+        ArchiveError: The destination is not an existing empty directory.
+    """
+    if not destination.is_dir() or any(destination.iterdir()):
+        raise operation.error(
+            ArchiveError,
+            f"{destination} is not an existing empty directory",
+            hint="create the directory and export again",
+        )
+    if not vault.root.is_dir():
+        return
+    read_ledger(vault.ledger_path, operation)
+    with vault.lock(operation):
+        # First, while nobody appends: what the ledger names is in the cache already, and stays.
+        small = [path for path in _files(vault.root) if not _is_object(path)]
+        for relative in small:
+            _copy(vault.root / relative, destination / relative)
+    for relative in _files(vault.root):
+        if _is_object(relative):
+            _copy(vault.root / relative, destination / relative)
+
+
+def restore(vault: Vault, source: Path, operation: Operation) -> None:
+    """Replace the vault; see ``DVCData.restore``.
+
+    Raises:
+        ArchiveError: The source is not a vault.
+    """
+    if not source.is_dir():
+        raise operation.error(
+            ArchiveError, f"{source} is not a directory", hint="name a directory written by export"
+        )
+    incoming = read_ledger(source / FILE_NAME, operation)
+    files = list(_files(source))
+    if files and not (source / ".dvc" / "config").is_file():
+        raise operation.error(
+            ArchiveError,
+            f"{source} is not an exported DVC store: it has no .dvc/config",
+            hint="name a directory written by export",
+        )
+    vault.ensure(operation)
+    objects = [path for path in files if _is_object(path)]
+    for relative in objects:
+        target = vault.root / relative
+        if not target.is_file() or target.stat().st_size != (source / relative).stat().st_size:
+            _copy_whole(source / relative, target)
+    with vault.lock(operation):
+        kept = set(files)
+        for relative in files:
+            if relative.parts[0] == "datasets":
+                _copy_whole(source / relative, vault.root / relative)
+        rewrite(vault.ledger_path, incoming, root=str(vault.places.workspace), at=datetime.now(UTC))
+        for relative in list(_files(vault.root)):
+            if (_is_object(relative) or relative.parts[0] == "datasets") and relative not in kept:
+                (vault.root / relative).unlink(missing_ok=True)
+
+
+def _is_object(relative: PurePosixPath) -> bool:
+    return relative.parts[:2] == (".dvc", "cache") or relative.parts[0] not in (
+        ".dvc",
+        "datasets",
+        FILE_NAME,
+    )
+
+
+def _files(root: Path) -> Iterator[PurePosixPath]:
+    for directory, names, files in os.walk(root):
+        names.sort()
+        here = PurePosixPath(Path(directory).relative_to(root).as_posix())
+        for name in sorted(files):
+            relative = here / name
+            temporary = name.endswith(".tmp") and name.startswith(".")
+            if not temporary and not any(relative.is_relative_to(path) for path in _LEFT_OUT):
+                yield relative
+
+
+def _copy(source: Path, destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, destination)
+
+
+def _copy_whole(source: Path, destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    temporary = destination.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        shutil.copy2(source, temporary)
+        temporary.replace(destination)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,34 @@
+"""Hashing and copying in one pass, so that the bytes kept are the bytes the hash was made from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_BLOCK: Final = 1 << 20
+
+
+def file_md5(path: Path) -> str:
+    """Return a file's md5 as DVC computes it."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def copy_and_hash(source: Path, destination: Path, *, progress: Callable[[int], None] | None = None) -> str:
+    """Copy a file's content to a new file and return its md5.
+
+    Args:
+        source: The file to read.
+        destination: The file to create; it must not exist.
+        progress: Called with the bytes of each block.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    with source.open("rb") as reader, destination.open("xb") as writer:
+        while block := reader.read(_BLOCK):
+            digest.update(block)
+            writer.write(block)
+            if progress is not None:
+                progress(len(block))
+    return digest.hexdigest()

@@ -1,0 +1,282 @@
+"""``pull``: put a version's exact bytes where they belong, without losing what only the user has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops.errors import ConfirmationRequiredError, DataIntegrityError, IntegrationError, IsolationError
+from mlops.integrations.dvc_data import snapshot
+from mlops.integrations.dvc_data.adding import record
+from mlops.integrations.dvc_data.hashing import copy_and_hash, file_md5
+from mlops.integrations.dvc_data.index import SourceIndex, read_index, write_index
+from mlops.integrations.dvc_data.ledger import Entry, Ledger
+from mlops.integrations.dvc_data.operation import Operation
+from mlops.integrations.dvc_data.selection import Selected
+from mlops.integrations.dvc_data.snapshot import FileStat, Snapshot
+from mlops.integrations.dvc_data.vault import Vault, scratch
+from mlops.integrations.dvc_data.versions import DataVersion
+
+if TYPE_CHECKING:
+    from mlops.integrations.dvc_data.objects import ObjectStore
+
+_NAME_LENGTH = 80
+# A rename keeps these; together they tell that a file is the one that was put there.
+_Identity = tuple[int, int, int]
+
+
+def pull(
+    vault: Vault,
+    selected: list[Selected],
+    ledger: Ledger,
+    operation: Operation,
+    *,
+    destination: Path | None,
+    force: bool,
+) -> list[DataVersion]:
+    """Restore versions; see ``DVCData.pull``. All places are checked before the first is written."""
+    places = [(item, destination or _source(vault, item.entry, operation)) for item in selected]
+    for _, target in places:
+        vault.refuse_own_files(target, operation)
+    store: ObjectStore | None = None
+    result = []
+    for item, target in places:
+        entry = item.entry
+        own = vault.places.locate(entry.source) == target
+        index = read_index(vault.slot(entry.name)) if own else None
+        present = snapshot.take(target, operation, pointers=vault.pointers(ledger))
+        if (
+            present is None
+            or index is None
+            or index.md5 != entry.md5
+            or present.changes(index.snapshot, exact=True)
+        ):
+            if store is None:
+                from mlops.integrations.dvc_data.objects import ObjectStore
+
+                store = ObjectStore(vault, vault.ensure(operation), operation)
+            restorer = _Restorer(vault, store, ledger, operation, target, present, index)
+            entry, restored = restorer.restore(entry, force=force)
+            if item.adopt and restored is not None:
+                ledger = record(vault, entry, restored, operation, pointer=False)
+            elif own and item.recorded and restored is not None:
+                with vault.lock(operation):
+                    vault.slot(entry.name).mkdir(parents=True, exist_ok=True)
+                    write_index(vault.slot(entry.name), restored)
+        version = vault.version(entry, ledger, vault.remote(operation))
+        result.append(version if item.recorded or item.adopt else replace(version, pushed=None))
+    return result
+
+
+class _Restorer:
+    """Restores one version to one place."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        objects: ObjectStore,
+        ledger: Ledger,
+        operation: Operation,
+        target: Path,
+        present: Snapshot | None,
+        index: SourceIndex | None,
+    ) -> None:
+        self._vault = vault
+        self._objects = objects
+        self._ledger = ledger
+        self._operation = operation
+        self._target = target
+        self._present = present
+        self._index = index
+
+    def restore(self, entry: Entry, *, force: bool) -> tuple[Entry, SourceIndex | None]:
+        """Put the version there.
+
+        Returns:
+            The entry with its true size and number of files, and what the place now holds; None for that if
+            somebody wrote there meanwhile.
+        """
+        wanted = self._listing(entry)
+        existing = self._existing_hashes()
+        kept = {name for name, md5 in existing.items() if wanted.get(name) == md5}
+        doomed = {name: md5 for name, md5 in existing.items() if name not in kept}
+        if doomed and not force:
+            self._refuse_edits(doomed, existing)
+        missing = {name: md5 for name, md5 in wanted.items() if name not in kept}
+        self._fetch(entry, missing)
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        identities = {name: _identity(self._files()[name]) for name in kept}
+        with scratch(self._target.parent, f".{self._target.name[:_NAME_LENGTH]}.mlops-pull.") as staging:
+            staged = self._stage(entry, missing, staging)
+            identities |= {name: _identity(path.stat()) for name, path in staged.items()}
+            if not force:
+                self._refuse_changes()
+            self._replace(entry, staged, set(doomed) - set(staged))
+        after = self._settled_snapshot()
+        size = sum(identity[0] for identity in identities.values())
+        entry = replace(entry, size=size, files=len(wanted))
+        if {name: _identity(stat) for name, stat in after.files.items()} != identities:
+            return entry, None
+        return entry, SourceIndex(entry.md5, after, wanted)
+
+    def _files(self) -> dict[str, FileStat]:
+        return self._present.files if self._present is not None else {}
+
+    def _listing(self, entry: Entry) -> dict[str, str]:
+        files = self._objects.files_of(entry.md5)
+        if files is None:
+            failed = self._objects.download([entry.md5])
+            files = None if failed else self._objects.files_of(entry.md5)
+        if files is None:
+            raise self._lost([f"the file list of {entry.name}@{entry.md5}"])
+        for name in files:
+            # A listing comes from the remote: a name in it must not lead out of the target.
+            if name and (name.startswith("/") or ".." in name.split("/")):
+                raise self._operation.error(
+                    DataIntegrityError,
+                    f"The file list of {entry.name}@{entry.md5} has the bad name {name!r}",
+                    hint="do not use this version; somebody wrote to the remote who should not",
+                )
+        return files
+
+    def _existing_hashes(self) -> dict[str, str]:
+        hashes = {}
+        for name, stat in self._files().items():
+            known = self._index.unchanged(name, stat) if self._index is not None else None
+            hashes[name] = known or file_md5(self._target / name if name else self._target)
+        return hashes
+
+    def _refuse_edits(self, doomed: dict[str, str], existing: dict[str, str]) -> None:
+        """Raise if something would be overwritten or removed that could not be restored."""
+        pushed = self._ledger.pushed.get(self._vault.remote(self._operation).identity, set())
+        edits = {
+            name: md5 for name, md5 in doomed.items() if not self._objects.in_cache(md5) and md5 not in pushed
+        }
+        if edits and "" not in existing:
+            from mlops.integrations.dvc_data.objects import tree_md5
+
+            if tree_md5(existing) in pushed:
+                return
+            saved: set[str] = set()
+            for md5 in pushed:
+                saved.update((self._objects.files_of(md5) or {}).values())
+            edits = {name: md5 for name, md5 in edits.items() if md5 not in saved}
+        if edits:
+            names = sorted(edits)
+            first = self._target / names[0] if names[0] else self._target
+            more = f" (and {len(names) - 1} more files)" if len(names) > 1 else ""
+            raise self._operation.error(
+                ConfirmationRequiredError,
+                f"{first}{more} has content that no version holds, so it is not overwritten",
+                hint="add it first, pull to another destination, or pass force=True to lose it",
+                details={"files": names[:20]},
+            )
+
+    def _refuse_changes(self) -> None:
+        now = snapshot.take(self._target, self._operation, pointers=self._vault.pointers(self._ledger))
+        before = self._present if self._present is not None else Snapshot(False, {})
+        if changes := (now if now is not None else Snapshot(False, {})).changes(before, exact=True):
+            first = self._target / changes[0] if changes[0] else self._target
+            raise self._operation.error(
+                DataIntegrityError,
+                f"{first} changed while the version was being fetched, so nothing was restored",
+                hint="pull again when nothing writes to it",
+            )
+
+    def _fetch(self, entry: Entry, missing: dict[str, str]) -> None:
+        failed = self._objects.download(set(missing.values()))
+        lost = [_label(entry, name) for name, md5 in sorted(missing.items()) if md5 in failed]
+        if lost:
+            raise self._lost(lost)
+
+    def _stage(self, entry: Entry, missing: dict[str, str], staging: Path) -> dict[str, Path]:
+        staged = {}
+        for number, (name, md5) in enumerate(missing.items()):
+            copy = staging / str(number)
+            # A damaged cached object is set aside by the first try; the remote may have it whole.
+            if not self._copy(md5, copy) and (self._objects.download([md5]) or not self._copy(md5, copy)):
+                raise self._lost([_label(entry, name)])
+            present = self._target / name if name else self._target
+            if name in self._files() and not present.is_symlink():
+                shutil.copymode(present, copy)
+            staged[name] = copy
+        return staged
+
+    def _copy(self, md5: str, copy: Path) -> bool:
+        if copy_and_hash(self._vault.object_path(md5), copy) == md5:
+            return True
+        copy.unlink()
+        self._objects.set_aside(md5)
+        return False
+
+    def _replace(self, entry: Entry, staged: dict[str, Path], removed: set[str]) -> None:
+        # Every step leaves whole files that can be restored: a pull that was cut off is finished by another.
+        target = self._target
+        for name in removed:
+            path = target / name if name else target
+            path.unlink()
+            for parent in path.parents:
+                if not name or parent == target or any(parent.iterdir()):
+                    break
+                parent.rmdir()
+        if entry.md5.endswith(".dir"):
+            if target.is_file():
+                target.unlink()
+            target.mkdir(exist_ok=True)
+        for name, copy in staged.items():
+            path = target / name if name else target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                self._remove_empty(path)
+            copy.replace(path)
+
+    def _remove_empty(self, path: Path) -> None:
+        for directory, _, files in os.walk(path, topdown=False):
+            if files:
+                raise self._operation.error(
+                    IntegrationError,
+                    f"A file is to take the place of the directory {path}, which has files of no version",
+                    hint="move the directory away, or pull to another destination",
+                )
+            Path(directory).rmdir()
+
+    def _settled_snapshot(self) -> Snapshot:
+        pointers = self._vault.pointers(self._ledger)
+        after = snapshot.take(self._target, self._operation, pointers=pointers)
+        if after is not None and not snapshot.settled(after):
+            after = snapshot.take(self._target, self._operation, pointers=pointers)
+        return after if after is not None else Snapshot(False, {})
+
+    def _lost(self, labels: list[str]) -> DataIntegrityError:
+        from mlops.integrations.dvc_data.objects import refuse_missing
+
+        return refuse_missing(
+            labels,
+            self._operation,
+            hint="push it again from a workspace that still has it, or restore the remote from a backup",
+        )
+
+
+def _source(vault: Vault, entry: Entry, operation: Operation) -> Path:
+    path = vault.places.locate(entry.source)
+    if not vault.places.may_write(entry.source):
+        raise operation.error(
+            IsolationError,
+            f"{entry.name!r} was recorded as {path} by another workspace, or from another place",
+            hint=f"name the place with destination=, such as destination={str(path)!r}, or add it again",
+        )
+    return path
+
+
+def _identity(stat: FileStat | os.stat_result) -> _Identity:
+    if isinstance(stat, FileStat):
+        return stat.size, stat.mtime_ns, stat.inode
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _label(entry: Entry, name: str) -> str:
+    label = f"{entry.name}@{entry.md5}"
+    return f"{name} of {label}" if name else label
