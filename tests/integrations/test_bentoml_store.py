@@ -234,7 +234,7 @@ def test_what_is_no_model_directory_is_named(serving: BentoServing, tmp_path: Pa
         store(serving, tmp_path / "nowhere")
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ModelNotFoundError, match="empty is not an MLflow model.*has no MLmodel"):
+    with pytest.raises(ModelNotFoundError, match=r"empty is not an MLflow model.*has no MLmodel"):
         store(serving, empty)
     (empty / "MLmodel").write_text("flavors: [")
     with pytest.raises(IntegrationError, match="MLmodel cannot be read"):

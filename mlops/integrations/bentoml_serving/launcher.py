@@ -2,9 +2,9 @@
 
 Usage: launcher.py OWNER_PID WATCHED_DIRECTORY HOME COMMAND...
 
-It leads the process group of the server it starts. It ends that group when it is asked to, when the owner is
-gone however that died, when the watched directory is gone because the workspace was deleted or moved, and
-when the server's main process is gone and would leave its workers behind.
+It ends the server, workers included, when it is asked to, when the owner is gone however that died, when the
+watched directory is gone because the workspace was deleted or moved, and when the server's main process is
+gone and would leave its workers behind.
 """
 
 from __future__ import annotations
@@ -53,23 +53,33 @@ def main(arguments: list[str]) -> int:
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(GRACE_SECONDS)
     code = server.poll()
+    if code is None:
+        # Before its workers, which it would start again.
+        server.kill()
+        server.wait()
+    while others := _processes_of(home):
+        for process in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.02)
     shutil.rmtree(home, ignore_errors=True)
-    # Whatever is left in the group is ended, this process with it when it is not alone.
-    if code is None or _others_left():
-        os.killpg(0, signal.SIGKILL)
     return code if code is not None and code >= 0 else 1
 
 
-def _others_left() -> bool:
-    group = os.getpgrp()
-    if not os.path.isdir("/proc"):  # noqa: PTH112
-        return True
-    for name in os.listdir("/proc"):  # noqa: PTH208
+def _processes_of(home: str) -> list[int]:
+    """Return the other processes with this server's own home in their environment.
+
+    BentoML's workers lead process groups of their own and outlive their parent if that is killed, so neither
+    a group nor a parent finds them. Only Linux shows a process's environment here.
+    """
+    mark = f"BENTOML_HOME={home}".encode()
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208
         if name.isdigit() and int(name) != os.getpid():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(int(name)) == group:
-                    return True
-    return False
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as stream:  # noqa: PTH123
+                if mark in stream.read().split(b"\0"):
+                    found.append(int(name))
+    return found
 
 
 if __name__ == "__main__":

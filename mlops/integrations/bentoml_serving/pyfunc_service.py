@@ -78,9 +78,9 @@ def _row_type(inputs: list[dict[str, Any]] | None, from_type_hint: bool) -> Any:
         # A column may have any name, a field may not; so the column's name is the alias.
         fields[f"f{position}"] = (
             kind if required else kind | None,
-            pydantic.Field(... if required else None, alias=column["name"]),
+            pydantic.Field(... if required else None, alias=str(column["name"])),
         )
-    names = [column["name"] for column in inputs]
+    names = [str(column["name"]) for column in inputs]
 
     def by_position(value: Any) -> Any:
         if not isinstance(value, (list, tuple)):

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -31,7 +32,8 @@ class Server:
     Use it as a context manager, or call ``stop``; one that still runs when the program ends is stopped then.
 
     Args:
-        process: The launcher that leads the server's process group.
+        process: The launcher that starts and ends the server's processes.
+        home: The BentoML home that only this server has.
         host: The address it listens on.
         port: The port.
         tag: Tag of the Bento it serves.
@@ -40,9 +42,18 @@ class Server:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], *, host: str, port: int, tag: str, workspace: str, log: Path
+        self,
+        process: subprocess.Popen[bytes],
+        *,
+        home: Path,
+        host: str,
+        port: int,
+        tag: str,
+        workspace: str,
+        log: Path,
     ) -> None:
         self._process = process
+        self._home = home
         self._owner = os.getpid()
         self._stopping = threading.Lock()
         self.host = host
@@ -58,7 +69,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The id of the server's main process, which is also the id of its process group."""
+        """The id of the process that the server's other processes end with."""
         return self._process.pid
 
     @property
@@ -166,7 +177,19 @@ class Server:
                     time.sleep(0.02)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+            self._end_workers()
             self._process.wait()
+            shutil.rmtree(self._home, ignore_errors=True)
+
+    def _end_workers(self) -> None:
+        # The launcher does this too; it matters when that was killed. A worker leads a group of its own, and
+        # is known by the home in its environment, which no other server has.
+        import psutil
+
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get("BENTOML_HOME") == str(self._home):
+                    process.kill()
 
     def _request(
         self, method: str, path: str, body: bytes | None = None, *, timeout: float

@@ -173,7 +173,13 @@ def _spawn(
     finally:
         os.close(descriptor)
     server = Server(
-        process, host=host, port=port, tag=bento.tag, workspace=store.workspace.project_name, log=log
+        process,
+        home=home,
+        host=host,
+        port=port,
+        tag=bento.tag,
+        workspace=store.workspace.project_name,
+        log=log,
     )
     return server, home
 
