@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.errors import IntegrationError
+from mlops.integrations.mlflow_tracking import MLflowTracking, queries, store
+from mlops.integrations.mlflow_tracking.api_queries import ApiReader
+from mlops.workspace.tools import ToolContext
+
+MakeContext = Callable[..., ToolContext]
+
+
+@pytest.fixture
+def filled(context: ToolContext) -> MLflowTracking:
+    """A project with runs of every status, a deleted run, datasets and registered models."""
+    tracking = MLflowTracking(context)
+    client = tracking.client()
+    with tracking.start_run("one", params={"p": "1"}, tags={"mlops.pipeline": "train"}) as one:
+        one.log_metrics({"a": 1.5, "nan": float("nan"), "inf": float("inf")}, step=3)
+        one.log_metric("a", 0.5, step=1)
+        one.log_dataset("d", digest="1" * 32, source={"x": 1}, tags={"rows": 3})
+        one.log_dataset("c", digest="2" * 32, source={"x": 2}, context="validation")
+    with pytest.raises(ZeroDivisionError), tracking.start_run("two", tags={"mlops.pipeline": 'it\'s "odd"'}):
+        1 / 0  # noqa: B018
+    open_run = client.create_run("0", run_name="open")
+    gone = client.create_run("0", run_name="gone")
+    client.delete_run(gone.info.run_id)
+    second = client.create_experiment("second")
+    client.set_terminated(client.create_run(second, run_name="elsewhere").info.run_id, "KILLED")
+    hidden = client.create_experiment("hidden")
+    client.create_run(hidden, run_name="hidden")
+    client.delete_experiment(hidden)
+    for name in ("churn.clf", "churnXother", "plain"):
+        client.create_registered_model(name)
+        client.create_model_version(name, f"runs:/{one.run_id}/m", run_id=one.run_id)
+    client.create_model_version("churn.clf", "file:///nowhere", run_id=None)
+    client.register_prompt("a-prompt", "Hello {{name}}")
+    assert open_run.info.status == "RUNNING"
+    return tracking
+
+
+def readers(tracking: MLflowTracking) -> tuple[queries.Reader, queries.Reader]:
+    return queries.SqliteReader(tracking.database), ApiReader(tracking.client(), experiment_id=None)
+
+
+def comparable(value: Any) -> str:
+    # NaN is not equal to itself; its text is.
+    def stable(entry: Any) -> Any:
+        if isinstance(entry, dict):
+            return {key: stable(entry[key]) for key in sorted(entry)}
+        return [stable(item) for item in entry] if isinstance(entry, (list, tuple)) else entry
+
+    return repr(stable(value))
+
+
+def test_both_ways_of_reading_agree(filled: MLflowTracking) -> None:
+    fast, public = readers(filled)
+    for pipeline in (None, "train", 'it\'s "odd"', "none"):
+        for limit in (None, 0, 1, 2, 100):
+            arguments = {"pipeline": pipeline, "limit": limit}
+            assert comparable(fast.runs(**arguments)) == comparable(public.runs(**arguments)), arguments
+    for run in fast.runs(pipeline=None, limit=None):
+        assert comparable(fast.run(run["run_id"])) == comparable(public.run(run["run_id"]))
+        assert fast.datasets(run["run_id"]) == public.datasets(run["run_id"])
+    assert fast.run("nonsense") is public.run("nonsense") is None
+    assert fast.counts() == public.counts() == {"RUNNING": 1, "FINISHED": 1, "FAILED": 1, "KILLED": 1}
+    assert fast.datasets(None) == public.datasets(None)
+    assert fast.experiments() == public.experiments() == 2
+    assert fast.models() == public.models() == ["churn.clf", "churnXother", "plain"]
+    assert fast.versions() == public.versions()
+    assert len(fast.versions()) == 4
+
+
+def test_both_ways_agree_on_one_experiment_and_prefix(filled: MLflowTracking) -> None:
+    fast = queries.SqliteReader(filled.database, experiment="churn", prefix="churn.")
+    public = ApiReader(filled.client(), experiment_id="0", prefix="churn.")
+    assert comparable(fast.runs(pipeline=None, limit=None)) == comparable(
+        public.runs(pipeline=None, limit=None)
+    )
+    assert fast.counts() == public.counts() == {"RUNNING": 1, "FINISHED": 1, "FAILED": 1}
+    elsewhere = next(r for r in filled.list_runs() if r["run_name"] == "elsewhere")
+    assert fast.run(elsewhere["run_id"]) is public.run(elsewhere["run_id"]) is None
+    assert fast.models() == public.models() == ["churn.clf"]
+    assert fast.versions() == public.versions()
+    assert fast.experiments() == public.experiments() == 1
+
+
+def test_runs_come_newest_first_with_plain_values(filled: MLflowTracking) -> None:
+    runs = filled.list_runs()
+    assert [run["run_name"] for run in runs] == ["elsewhere", "open", "two", "one"]
+    one, still = runs[3], runs[1]
+    assert set(one) == {
+        "run_id",
+        "run_name",
+        "pipeline_name",
+        "status",
+        "start_time",
+        "end_time",
+        "duration",
+        "params",
+        "metrics",
+        "tags",
+    }
+    assert one["start_time"].tzinfo is UTC
+    assert one["duration"] == pytest.approx((one["end_time"] - one["start_time"]).total_seconds())
+    assert (still["end_time"], still["duration"], still["pipeline_name"]) == (None, None, None)
+    assert one["metrics"]["a"] == 1.5  # the largest step, whatever was written last
+    assert [run["run_name"] for run in filled.list_runs(pipeline_name="train")] == ["one"]
+    assert [run["run_name"] for run in filled.list_runs(limit=2)] == ["elsewhere", "open"]
+    assert filled.count_runs() == {"RUNNING": 1, "FINISHED": 1, "FAILED": 1, "KILLED": 1}
+
+
+@pytest.mark.parametrize("limit", [-1, 1.5, "3"])
+def test_a_bad_limit_is_refused(context: ToolContext, limit: Any) -> None:
+    with pytest.raises(IntegrationError, match="limit"):
+        MLflowTracking(context).list_runs(limit=limit)
+
+
+def test_counts_are_never_capped(context: ToolContext) -> None:
+    tracking = MLflowTracking(context)
+    tracking.ensure()
+    with sqlite3.connect(tracking.database) as connection:
+        connection.executemany(
+            "INSERT INTO runs (run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri,"
+            " experiment_id, source_type, user_id)"
+            " VALUES (?, ?, 'FINISHED', ?, ?, 'active', '', 0, 'LOCAL', 'u')",
+            [(f"{n:032x}", f"run-{n}", 1000 + n, 2000 + n) for n in range(2500)],
+        )
+        connection.executemany(
+            "INSERT INTO params (key, value, run_uuid) VALUES ('n', ?, ?)",
+            [(str(n), f"{n:032x}") for n in range(2500)],
+        )
+    connection.close()
+    assert tracking.summary()["runs"] == 2500
+    runs = tracking.list_runs(limit=1200)
+    assert [run["params"]["n"] for run in runs] == [str(n) for n in range(2499, 1299, -1)]
+    public = ApiReader(tracking.client(), experiment_id=None)
+    assert public.counts() == {"FINISHED": 2500}
+    assert comparable(public.runs(pipeline=None, limit=1200)) == comparable(runs)
+
+
+def test_the_summary_is_plain_and_complete(filled: MLflowTracking) -> None:
+    import json
+
+    summary = filled.summary()
+    json.dumps(summary)
+    assert summary["runs"] == 4
+    assert summary["experiments"] == 2
+    assert (summary["models"], summary["model_versions"]) == (3, 4)
+    assert summary["last_run"]["run_name"] == "elsewhere"
+    assert filled.usage().bytes > 100_000
+
+
+def test_links_lead_from_data_to_run_to_model(filled: MLflowTracking) -> None:
+    one = filled.list_runs(pipeline_name="train")[0]["run_id"]
+    links = {(link.source, link.relation, link.target) for link in filled.links()}
+    assert links >= {
+        (f"data:{'1' * 32}", "input-of", f"run:{one}"),
+        (f"data:{'2' * 32}", "input-of", f"run:{one}"),
+        (f"run:{one}", "produced", "model:churn.clf:1"),
+    }
+
+
+def test_an_unknown_schema_is_read_through_the_public_api(
+    filled: MLflowTracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = comparable([filled.list_runs(), filled.summary()])
+    monkeypatch.setattr(queries, "KNOWN_SCHEMAS", frozenset({"another"}))
+    assert comparable([filled.list_runs(), filled.summary()]) == direct
+
+
+def test_the_installed_mlflow_makes_a_schema_that_is_read_directly(context: ToolContext) -> None:
+    tracking = MLflowTracking(context)
+    tracking.ensure()
+    assert queries.known_schema(tracking.database)
+
+
+def test_a_shared_sqlite_store_keeps_projects_apart(make_context: MakeContext, tmp_path: Path) -> None:
+    uri = store.database_uri(tmp_path / "shared.db")
+    first = MLflowTracking(make_context("first", mlflow_tracking_uri=uri))
+    second = MLflowTracking(make_context("second", mlflow_tracking_uri=uri))
+    assert first.summary()["runs"] == 0
+    assert not (tmp_path / "shared.db").exists()
+    for tracking in (first, second):
+        with tracking.start_run(f"of {tracking.project}") as run:
+            import mlflow
+
+            mlflow.log_param("plain", 1)
+            run.log_text("x", "x.txt")
+        tracking.client().create_registered_model(f"{tracking.project}.clf")
+    for tracking in (first, second):
+        assert [run["run_name"] for run in tracking.list_runs()] == [f"of {tracking.project}"]
+        assert (tracking.summary()["models"], tracking.summary()["experiments"]) == (1, 1)
+        assert tracking.summary()["artifacts"]["files"] == 1
+    assert first.experiment_id != second.experiment_id
+    assert first.client().get_experiment(first.experiment_id).tags["mlops.project"] == "first"
+    third = MLflowTracking(make_context("third", mlflow_tracking_uri=uri, mlflow_experiment_name="first"))
+    with pytest.raises(IntegrationError, match="belongs to the project 'first'"):
+        third.ensure()
+    assert not any(Path.cwd().iterdir())
