@@ -358,9 +358,9 @@ def test_threads_and_projects_do_not_see_each_other(make_context: MakeContext, t
     adapters = [DVCData(make_context(name)) for name in ("churn", "fraud")]
     failures: list[BaseException] = []
 
-    def work(data: DVCData) -> None:
+    def work(data: DVCData, numbers: range) -> None:
         try:
-            for number in range(5):
+            for number in numbers:
                 own = tmp_path / f"{data.context.workspace.project_name}-{number}.csv"
                 own.write_text(own.name)
                 data.add(own)
@@ -369,15 +369,19 @@ def test_threads_and_projects_do_not_see_each_other(make_context: MakeContext, t
         except BaseException as error:  # noqa: BLE001 - reported below
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(data,)) for data in adapters for _ in range(2)]
+    threads = [
+        threading.Thread(target=work, args=(data, half))
+        for data in adapters
+        for half in (range(3), range(3, 6))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failures == []
     churn, fraud = adapters
-    assert {v.path.name for v in churn.datasets()} == {"shared.csv", *(f"churn-{n}.csv" for n in range(5))}
-    assert churn.summary()["datasets"] == fraud.summary()["datasets"] == 6
+    assert {v.path.name for v in churn.datasets()} == {"shared.csv", *(f"churn-{n}.csv" for n in range(6))}
+    assert churn.summary()["datasets"] == fraud.summary()["datasets"] == 7
     assert churn.summary()["unpushed"] == 0
     inodes = [
         {p.stat().st_ino for p in d.context.workspace.dvc_path.rglob("*") if p.is_file()} for d in adapters
