@@ -355,7 +355,7 @@ class EvidentlyMonitoring:
         staging.mkdir(parents=True)
         try:
             shutil.copytree(source, staging / "new")
-            project.adopt(staging / "new", self.project_id)
+            project.adopt(staging / "new", self._workspace, operation="restore")
             with self._workspace.lock(TOOL, timeout=self._lock_timeout, operation="restore"):
                 if self.path.exists():
                     self.path.rename(staging / "old")

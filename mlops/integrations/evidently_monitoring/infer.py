@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Integers with at most this many values are codes; Evidently draws the line at the same place
 # (evidently/core/datasets.py). It needs ROWS_PER_CODE rows for each, or any short frame would be all codes.
 MAX_CODES: Final = 10
+# Above this, float64 no longer tells neighbouring integers apart.
+MAX_EXACT: Final = 2**53
 ROWS_PER_CODE: Final = 5
 # Categories beyond this many, or with fewer rows than Cochran's five, are counted together.
 MAX_CATEGORIES: Final = 100
@@ -74,6 +76,8 @@ def column_schema(name: str, values: pd.Series, *, label: bool = False, number: 
             return ignored("some values are numbers and some are not")
         if not numbers.notna().any():
             return ignored("every value is infinite")
+        if whole and numbers.abs().max() > MAX_EXACT:
+            return ignored("integers this large are identifiers or hashes, and lose digits as numbers")
         is_code = whole and distinct <= MAX_CODES and distinct * ROWS_PER_CODE <= len(present)
         if not is_code:
             return numerical()

@@ -45,20 +45,12 @@ def is_current(workspace: ProjectWorkspace, *, operation: str) -> bool:
     Raises:
         DataIntegrityError: Its file cannot be read.
     """
-    path = project_path(workspace) / PROJECT_FILE
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads((project_path(workspace) / PROJECT_FILE).read_bytes())
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
-        raise DataIntegrityError(
-            f"The Evidently project file {path} cannot be read: {error}",
-            tool=TOOL,
-            operation=operation,
-            workspace=workspace.project_name,
-            details={"path": str(path)},
-            hint=f"remove {path} and call ensure(): it holds nothing but the project's name",
-        ) from error
+        raise _unreadable(project_path(workspace) / PROJECT_FILE, error, workspace, operation) from error
     return isinstance(values, dict) and values.get("name") == workspace.project_name
 
 
@@ -76,7 +68,7 @@ def ensure(workspace: ProjectWorkspace, *, lock_timeout: float, operation: str) 
     with workspace.lock(TOOL, timeout=lock_timeout, operation=operation):
         workspace.monitoring_path.mkdir(parents=True, exist_ok=True)
         if not target.exists():
-            adopt(workspace.monitoring_path, target.name)
+            adopt(workspace.monitoring_path, workspace, operation=operation)
         if not target.exists():
             staging = workspace.state_path / "staging" / f"evidently-{uuid.uuid4().hex}"
             (staging / SNAPSHOTS).mkdir(parents=True)
@@ -91,16 +83,28 @@ def ensure(workspace: ProjectWorkspace, *, lock_timeout: float, operation: str) 
         (target / SNAPSHOTS).mkdir(exist_ok=True)
 
 
-def adopt(monitoring: Path, identifier: str) -> None:
-    """Give a copied project's directory the id of the workspace it is in now."""
+def adopt(monitoring: Path, workspace: ProjectWorkspace, *, operation: str) -> None:
+    """Give a copied project's directory the id and name of the workspace it is in now.
+
+    Args:
+        monitoring: The directory that holds the project's; nothing happens if it holds none or several.
+        workspace: The workspace it belongs to now.
+        operation: The calling method, for errors.
+
+    Raises:
+        DataIntegrityError: The project's file cannot be read.
+    """
     found = [path for path in monitoring.iterdir() if path.is_dir() and _UUID.match(path.name)]
-    if len(found) == 1 and found[0].name != identifier:
-        # The file first: Evidently goes by the directory's name, and is_current compares only names.
-        path = found[0] / PROJECT_FILE
-        if path.is_file():
-            values = json.loads(path.read_bytes())
-            write_atomic(path, json.dumps({**values, "id": identifier}, indent=2))
-        found[0].rename(monitoring / identifier)
+    identifier = project_id(workspace)
+    if len(found) != 1 or found[0].name == identifier:
+        return
+    path = found[0] / PROJECT_FILE
+    try:
+        values = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error, workspace, operation) from error
+    write_atomic(path, json.dumps({**values, **_project(workspace)}, indent=2))
+    found[0].rename(monitoring / identifier)
 
 
 def dashboard(identifier: str) -> dict[str, Any]:
@@ -185,11 +189,27 @@ def _write_files(directory: Path, workspace: ProjectWorkspace) -> None:
     identifier = project_id(workspace)
     if not (directory / DASHBOARD_FILE).exists():
         write_atomic(directory / DASHBOARD_FILE, json.dumps(dashboard(identifier), indent=2))
-    values = {
-        "id": identifier,
+    write_atomic(directory / PROJECT_FILE, json.dumps(_project(workspace), indent=2))
+
+
+def _project(workspace: ProjectWorkspace) -> dict[str, Any]:
+    return {
+        "id": project_id(workspace),
         "name": workspace.project_name,
         "description": workspace.description or None,
         "org_id": None,
         "version": _PROJECT_VERSION,
     }
-    write_atomic(directory / PROJECT_FILE, json.dumps(values, indent=2))
+
+
+def _unreadable(
+    path: Path, error: Exception, workspace: ProjectWorkspace, operation: str
+) -> DataIntegrityError:
+    return DataIntegrityError(
+        f"The Evidently project file {path} cannot be read: {error}",
+        tool=TOOL,
+        operation=operation,
+        workspace=workspace.project_name,
+        details={"path": str(path)},
+        hint=f"remove {path} and call ensure(): it holds nothing but the project's name",
+    )

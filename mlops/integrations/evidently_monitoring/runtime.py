@@ -1,14 +1,18 @@
 """Evidently, imported when it is needed, kept from changing the process it runs in.
 
-Evidently's import adds warning filters of its own and warns about its dependencies; its runs warn about every
-division by zero. Python keeps its filters per process, and Evidently fills its registries without locks, so
-everything that touches it here holds one lock. The lock costs nothing: the work is Python code under the GIL.
+Evidently's import brings others that add warning filters and environment variables (OpenMP's, from
+scikit-learn), and warns about its dependencies; its runs warn about every division by zero. All of that is
+undone or kept quiet; what stays is one tuple of NumPy's that Evidently extends for its own comparisons.
+
+Python keeps its filters per process, and Evidently fills its registries without locks, so everything that
+touches it here holds one lock. The lock costs little: the work is Python code under the GIL.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import threading
 import warnings
@@ -48,11 +52,15 @@ def load(*, operation: str, workspace: str) -> SimpleNamespace:
     global _loaded
     with _lock:
         if _loaded is None:
-            before = list(warnings.filters)
-            with _silenced():
-                require("evidently", tool=TOOL, operation=operation, workspace=workspace)
-                _loaded = _collect()
-            _forget_filters(before)
+            filters, environment = list(warnings.filters), set(os.environ)
+            try:
+                with _silenced():
+                    require("evidently", tool=TOOL, operation=operation, workspace=workspace)
+                    # Evidently's first figure would import it, and add a filter in the middle of a run.
+                    require("plotly.tools", tool=TOOL, operation=operation, workspace=workspace)
+                    _loaded = _collect()
+            finally:
+                _forget(filters, environment)
         return _loaded
 
 
@@ -86,9 +94,14 @@ def _silenced() -> Iterator[None]:
                 filters.remove(entry)
 
 
-def _forget_filters(before: list[Any]) -> None:
-    filters = cast("list[Any]", warnings.filters)
-    filters[:] = [entry for entry in filters if entry in before]
+def _forget(filters: list[Any], environment: set[str]) -> None:
+    """Remove the filters and environment variables that are not among those given."""
+    current = cast("list[Any]", warnings.filters)
+    current[:] = [entry for entry in current if entry in filters]
+    for name in set(os.environ) - environment:
+        # Only what the imports add: a name another thread sets meanwhile is none of these.
+        if name.startswith("KMP_"):
+            os.environ.pop(name, None)
 
 
 def _collect() -> SimpleNamespace:
