@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import ConfigError, IntegrationError, IntegrationNotInstalledError
 from mlops.files import contained, measure, write_atomic
+from mlops.integrations.mlflow_tracking import artifacts as run_files
 from mlops.workspace import tools
 from mlops.workspace.model import DIRECTORIES, ProjectWorkspace
 
@@ -46,7 +47,7 @@ def statistics(client: ProjectSession) -> dict[str, Any]:
     held = {tool: client.adapter(tool).summary() for tool in ("mlflow", "dvc", "bentoml", "evidently")}
     by_status: dict[str, int] = held["mlflow"]["runs_by_status"]
     kinds = dict.fromkeys(ARTIFACT_TYPES, 0)
-    for artifact in _artifacts(client):
+    for artifact in _all_artifacts(client):
         kinds[artifact["type"]] += 1
     return {
         "project_name": client.project_name,
@@ -85,7 +86,7 @@ def artifacts(
             workspace=client.project_name,
             hint=f"types are: {', '.join(ARTIFACT_TYPES)}",
         )
-    found = [a for a in _artifacts(client) if artifact_type in (None, a["type"])]
+    found = [a for a in _all_artifacts(client) if artifact_type in (None, a["type"])]
     found.sort(key=lambda artifact: artifact["created_at"], reverse=True)
     return found[:limit]
 
@@ -127,7 +128,7 @@ def path_inside(workspace: ProjectWorkspace, subdir: str | None) -> Path:
     return path
 
 
-def _artifacts(client: ProjectSession) -> Iterator[dict[str, Any]]:
+def _all_artifacts(client: ProjectSession) -> Iterator[dict[str, Any]]:
     for version in client.tracking.models.list():
         yield {
             "name": f"{version.name}:{version.version}",
@@ -152,7 +153,7 @@ def _artifacts(client: ProjectSession) -> Iterator[dict[str, Any]]:
             "run_id": None,
             "uri": f"snapshot:{check['snapshot_id']}",
         }
-    for file in client.tracking.artifact_files():
+    for file in run_files.files(client.tracking):
         yield {**file, "type": "file"}
 
 

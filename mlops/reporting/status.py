@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlops.client.inventory import tool_status
@@ -13,7 +13,7 @@ from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.opening import resolve_for
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from mlops.workspace import WorkspaceManager
 
@@ -61,37 +61,37 @@ def collect(manager: WorkspaceManager, project_name: str | None = None) -> list[
     return [_status(workspace, manager) for workspace in workspaces]
 
 
-def render(rows: list[ProjectStatus]) -> Table:
-    """Return the status of projects as a table for people."""
+def render(rows: list[ProjectStatus]) -> Group:
+    """Return the status of projects as a table for people, with what is wrong below it."""
     from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in (
-        "project",
-        "runs",
-        "last run",
-        "data versions",
-        "models",
-        "bentos",
-        "checks",
-        "drift",
-        "disk",
-    ):
-        table.add_column(column, justify="right" if column in _NUMBERS else "left")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in _COLUMNS:
+        table.add_column(
+            column, justify="right" if column in _NUMBERS else "left", no_wrap=column == "project"
+        )
+    for row in rows:
+        table.add_row(*map(Text, _cells(row) if row.error is None else [row.project_name]))
+    return Group(table, *(Text(line, style="red") for line in problems(rows)))
+
+
+def problems(rows: list[ProjectStatus]) -> list[str]:
+    """Return one line for every corrupt project and every tool in trouble."""
+    lines = []
     for row in rows:
         if row.error:
-            table.add_row(Text(row.project_name), Text(row.error, style="red"))
-            continue
-        table.add_row(*map(Text, _cells(row)))
+            lines.append(f"{row.project_name}: {row.error}")
         for tool, held in row.tools.items():
             if held["error"]:
-                table.add_row(Text(""), Text(f"{tool} {held['state']}: {held['error']}", style="red"))
-    return table
+                lines.append(f"{row.project_name}: {tool} is {held['state']}: {held['error']}")
+    return lines
 
 
-_NUMBERS = ("runs", "data versions", "models", "bentos", "checks", "disk")
+_COLUMNS = ("project", "runs", "last run", "data", "models", "bentos", "drifted columns", "disk")
+_NUMBERS = ("runs", "data", "models", "bentos", "disk")
 
 
 def _cells(row: ProjectStatus) -> list[str]:
@@ -99,18 +99,15 @@ def _cells(row: ProjectStatus) -> list[str]:
     runs, data = held.get("mlflow", {}), held.get("dvc", {})
     bentos, checks = held.get("bentoml", {}), held.get("evidently", {})
     by_status: dict[str, int] = runs.get("runs_by_status", {})
-    failed = by_status.get("FAILED", 0)
-    unpushed = data.get("unpushed", 0)
-    last_check = checks.get("last_check") or {}
+    failed, unpushed = by_status.get("FAILED", 0), data.get("unpushed", 0)
     return [
         row.project_name,
-        f"{runs.get('runs', 0)}" + (f" ({failed} failed)" if failed else ""),
+        f"{runs.get('runs', 0)}" + (f", {failed} failed" if failed else ""),
         _last_run(runs.get("last_run")),
-        f"{data.get('versions', 0)}" + (f" ({unpushed} unpushed)" if unpushed else ""),
+        f"{data.get('versions', 0)}" + (f", {unpushed} unpushed" if unpushed else ""),
         f"{runs.get('model_versions', 0)}",
         f"{bentos.get('bentos', 0)}",
-        f"{checks.get('checks', 0)}",
-        _drift(last_check),
+        _drift(checks.get("last_check")),
         f"{row.total_bytes / 1e6:.1f} MB",
     ]
 
@@ -120,14 +117,23 @@ def _last_run(run: dict[str, Any] | None) -> str:
         return "-"
     started = run["start_time"]
     moment = datetime.fromisoformat(started) if isinstance(started, str) else started
-    return f"{run['run_name']} {run['status']} {moment:%Y-%m-%d %H:%M}"
+    ended_well = run["status"] == "FINISHED"
+    return _ago(moment) if ended_well else f"{run['status']}, {_ago(moment)}"
 
 
-def _drift(check: dict[str, Any]) -> str:
-    if not check:
+def _ago(moment: datetime) -> str:
+    seconds = max((datetime.now(UTC) - moment).total_seconds(), 0)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now"
+
+
+def _drift(check: dict[str, Any] | None) -> str:
+    if check is None:
         return "-"
-    share = f"{check['drift_share']:.0%} of columns"
-    return f"DRIFT, {share}" if check["drift_detected"] else f"none, {share}"
+    count = f"{check['n_drifted']} of {check['n_columns']}"
+    return f"{count}, DRIFT" if check["drift_detected"] else count
 
 
 def _status(workspace: ProjectWorkspace, manager: WorkspaceManager) -> ProjectStatus:

@@ -1,0 +1,60 @@
+"""The files that runs stored, without the models, which are counted on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlops.integrations.mlflow_tracking.adapter import MLflowTracking
+
+
+def files(tracking: MLflowTracking) -> Iterator[dict[str, Any]]:
+    """Yield every file of every run: ``name`` (in the run), ``run_id``, ``uri``, ``bytes``, ``created_at``.
+
+    The workspace's own store is walked on disk, which needs no MLflow; a server is asked run by run, and the
+    time there is the run's start.
+
+    Args:
+        tracking: The project's adapter.
+    """
+    if tracking.embedded:
+        yield from _on_disk(tracking.artifact_root)
+        return
+    client = tracking.client(operation="get_artifacts")
+    for run in tracking.list_runs(limit=None):
+        for item in _on_server(client, run["run_id"], None):
+            yield {
+                "name": item.path,
+                "run_id": run["run_id"],
+                "uri": f"runs:/{run['run_id']}/{item.path}",
+                "bytes": item.file_size or 0,
+                "created_at": run["start_time"],
+            }
+
+
+def _on_disk(root: Path) -> Iterator[dict[str, Any]]:
+    # MLflow's layout: <root>/<experiment>/<run>/artifacts; models lie in <root>/<experiment>/models.
+    for directory in sorted(root.glob("*/*/artifacts")):
+        run_id = directory.parent.name
+        for path in sorted(directory.rglob("*")):
+            if path.is_file():
+                stat = path.stat()
+                name = path.relative_to(directory).as_posix()
+                yield {
+                    "name": name,
+                    "run_id": run_id,
+                    "uri": f"runs:/{run_id}/{name}",
+                    "bytes": stat.st_size,
+                    "created_at": datetime.fromtimestamp(stat.st_mtime, UTC),
+                }
+
+
+def _on_server(client: Any, run_id: str, path: str | None) -> Iterator[Any]:
+    for item in client.list_artifacts(run_id, path):
+        if item.is_dir:
+            yield from _on_server(client, run_id, item.path)
+        else:
+            yield item
