@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -219,7 +220,7 @@ def test_a_failed_build_says_why_and_keeps_the_model(
     shutil.copytree(saved, broken)
     card = broken / "MLmodel"
     # A column without a type: the typed service cannot be made from it.
-    card.write_text(card.read_text().replace('"type": "long", ', ""))
+    card.write_text(re.sub(r'"type":\s+"long",', "", card.read_text()))
     adapter = BentoServing(context)
     with pytest.raises(IntegrationError, match=r"The Bento churn\.iris:1 could not be built: ") as e:
         adapter.deploy(broken, model="iris", version="1")

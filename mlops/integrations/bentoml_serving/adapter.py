@@ -99,7 +99,7 @@ class BentoServing:
         try:
             content = digest(source) if stored else None
             if stored is None:
-                with self.store.scratch("model", operation) as staging:
+                with self.store.scratch("model", operation) as (staging, _):
                     content = self.store.stage_model(
                         source,
                         staging / "model",

@@ -30,7 +30,7 @@ def restore_store(store: BentoStore, source: Path) -> None:
             workspace=store.workspace.project_name,
             hint="pass the directory that export() wrote",
         )
-    with store.scratch("restore", "restore") as staging:
+    with store.scratch("restore", "restore") as (staging, _):
         copies: dict[tuple[int, int], Path] = {}
         for part in PARTS:
             _copy_tree(source / part, staging / part, copies)

@@ -25,8 +25,18 @@ SERVICE_MODULE: Final = "mlops_pyfunc_service"
 BUILD_TIMEOUT_SECONDS: Final = 300.0
 # -P keeps the working directory out of the module path: a user's file there must not shadow a package.
 _CHILD: Final = """
-import json, sys
+import json, os, sys, threading, time
+
+owner = int(sys.argv[1])
+
+def end_with_owner():
+    while os.getppid() == owner:
+        time.sleep(0.1)
+    os._exit(1)
+
+threading.Thread(target=end_with_owner, daemon=True).start()
 import bentoml
+
 bentoml.bentos.build(**json.load(sys.stdin))
 """
 
@@ -46,7 +56,7 @@ def build(store: BentoStore, model: StoreEntry, card: ModelCard, *, operation: s
         IntegrationError: The build failed; the message has the end of its output.
     """
     name = model.path.parent.name
-    with store.scratch("build", operation) as staging:
+    with store.scratch("build", operation) as (staging, claim):
         home, build_context, temporary = (staging / part for part in ("home", "context", "tmp"))
         for directory in (home, build_context, temporary):
             directory.mkdir()
@@ -68,7 +78,8 @@ def build(store: BentoStore, model: StoreEntry, card: ModelCard, *, operation: s
                 "from_type_hint": card.from_type_hint,
             },
         }
-        output = _run(options, cwd=build_context, env=child_environment(home, TMPDIR=str(temporary)))
+        environment = child_environment(home, TMPDIR=str(temporary))
+        output = _run(options, cwd=build_context, env=environment, claim=claim)
         built = home / "bentos" / name / model.version
         if not (built / BENTO_FILE).is_file():
             raise IntegrationError(
@@ -89,9 +100,9 @@ def _packages(card: ModelCard) -> list[str]:
     return packages
 
 
-def _run(options: Mapping[str, Any], *, cwd: Path, env: Mapping[str, str]) -> str:
+def _run(options: Mapping[str, Any], *, cwd: Path, env: Mapping[str, str], claim: int) -> str:
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and script
-        [sys.executable, "-P", "-c", _CHILD],
+        [sys.executable, "-P", "-c", _CHILD, str(os.getpid())],
         cwd=cwd,
         env=dict(env),
         stdin=subprocess.PIPE,
@@ -100,6 +111,8 @@ def _run(options: Mapping[str, Any], *, cwd: Path, env: Mapping[str, str]) -> st
         text=True,
         errors="replace",
         start_new_session=True,
+        # While the child lives, nobody clears the directory it works in away.
+        pass_fds=(claim,),
     )
     try:
         output, _ = process.communicate(json.dumps(options), timeout=BUILD_TIMEOUT_SECONDS)

@@ -47,19 +47,24 @@ def sweep(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def scratch(root: Path, name: str, lock: contextlib.AbstractContextManager[None]) -> Iterator[Path]:
+def scratch(
+    root: Path, name: str, lock: contextlib.AbstractContextManager[None]
+) -> Iterator[tuple[Path, int]]:
     """Give a scratch directory on the file system of ``root`` and remove it afterwards.
 
     Args:
         root: Where scratch directories are made; abandoned ones are removed on the way.
         name: What it is for.
         lock: The project's lock, held only while the directory is made.
+
+    Yields:
+        The directory, and the descriptor that holds it, to be inherited by a child that works in it.
     """
     with lock:
         sweep(root)
         path, descriptor = claim(root, name)
     try:
-        yield path
+        yield path, descriptor
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(descriptor)

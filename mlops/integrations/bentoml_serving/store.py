@@ -78,8 +78,8 @@ class BentoStore:
         """Hold the project's BentoML lock."""
         return self.workspace.lock("bentoml", timeout=self.lock_timeout, operation=operation)
 
-    def scratch(self, name: str, operation: str) -> contextlib.AbstractContextManager[Path]:
-        """Give a scratch directory on the store's own file system."""
+    def scratch(self, name: str, operation: str) -> contextlib.AbstractContextManager[tuple[Path, int]]:
+        """Give a scratch directory on the store's own file system, and the descriptor that holds it."""
         self.ensure()
         return scratch(self.home / "staging", name, self.lock(operation))
 
@@ -211,7 +211,7 @@ class BentoStore:
 
     def remove(self, entry: StoreEntry, operation: str) -> None:
         """Take an entry out of the store in one step, then free its space."""
-        with self.scratch("delete", operation) as staging:
+        with self.scratch("delete", operation) as (staging, _):
             with self.lock(operation):
                 try:
                     entry.path.rename(staging / entry.version)
