@@ -8,7 +8,6 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlparse
 
 from mlops.errors import DataIntegrityError, IntegrationError, IsolationError, ModelNotFoundError
 from mlops.integrations.mlflow_tracking import store, versions
@@ -41,14 +40,6 @@ class Located:
     def label(self) -> str:
         """What to call the model in messages."""
         return f"{self.version.name}:{self.version.version}".rstrip(":")
-
-
-def local_path(uri: str) -> Path | None:
-    """Return the path of a ``file:`` URI or a plain path, None for any other scheme."""
-    parts = urlparse(uri)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    return Path(uri) if not parts.scheme else None
 
 
 class ModelFiles:
@@ -114,7 +105,7 @@ class ModelFiles:
             DataIntegrityError: The files are gone.
             IsolationError: The store points outside the project.
         """
-        source = local_path(located.uri)
+        source = versions.local_path(located.uri)
         if source is not None:
             source = self._own(source, located, operation=operation)
             if not (source / MLMODEL).is_file():
@@ -181,7 +172,11 @@ class ModelFiles:
         with self._registry.translated(operation):
             outputs = (run.outputs.model_outputs if run.outputs else None) or []
             models = [client.get_logged_model(output.model_id) for output in outputs]
-            models = [m for m in models if str(m.status) == "READY" and (not name or m.name == name)]
+            models = [
+                m
+                for m in models
+                if str(m.status) == "READY" and (not name or versions.logged_name(m) == name)
+            ]
             if (
                 name
                 and not models
@@ -192,19 +187,19 @@ class ModelFiles:
                     run, name=name, source=uri, project=self._registry.project, prefix=self._registry.prefix
                 )
                 return Located(uri, f"{run_id}.{name}".replace("/", "."), found)
-        if len({model.name for model in models}) == 1:
+        if len({versions.logged_name(model) for model in models}) == 1:
             newest = max(models, key=lambda m: m.creation_timestamp)
             return self._from_logged(newest, operation=operation)
         if not models:
             what = f"no model {name!r}" if name else "no model"
             raise self._not_found(f"The run {run_id} logged {what}", operation=operation)
-        listed = ", ".join(sorted(m.name for m in models))
+        listed = ", ".join(sorted(versions.logged_name(m) for m in models))
         raise IntegrationError(
             f"The run {run_id} logged several models: {listed}",
             tool=store.TOOL,
             operation=operation,
             workspace=self._registry.project,
-            hint=f"name one of them, as runs:/{run_id}/{models[0].name}",
+            hint=f"name one of them, as runs:/{run_id}/{versions.logged_name(models[0])}",
         )
 
     def _check_experiment(self, experiment_id: str, label: str, *, operation: str) -> None:
@@ -223,7 +218,10 @@ class ModelFiles:
         else:
             with self._registry.translated(operation):
                 experiment = self._tracking.client().get_experiment(self._tracking.experiment_id)
-            root = local_path(experiment.artifact_location) or self._tracking.context.workspace.root_path
+            root = (
+                versions.local_path(experiment.artifact_location)
+                or self._tracking.context.workspace.root_path
+            )
         resolved = path.resolve()
         if root.resolve() not in resolved.parents:
             raise IsolationError(

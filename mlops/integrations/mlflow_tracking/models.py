@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import IsolationError, NoActiveRunError
 from mlops.integrations.mlflow_tracking import flavors, packaging, requirements, signatures, store, versions
-from mlops.integrations.mlflow_tracking.downloads import ModelFiles, local_path
+from mlops.integrations.mlflow_tracking.downloads import ModelFiles
 from mlops.integrations.mlflow_tracking.registry import Registry, check_tags
 from mlops.integrations.mlflow_tracking.telemetry import import_mlflow
 from mlops.integrations.mlflow_tracking.versions import ModelVersion
@@ -261,11 +261,14 @@ class Models:
         from mlflow.entities import LoggedModelOutput
 
         client = self._tracking.client()
-        facts = self._facts(package, client.get_run(run_id))
+        facts = self._facts(package, short, client.get_run(run_id))
         logged = client.create_logged_model(
-            self._tracking.experiment_id, name=short, source_run_id=run_id, tags={**facts, **tags}
+            self._tracking.experiment_id,
+            name=short.replace(".", "_"),
+            source_run_id=run_id,
+            tags={**facts, **tags},
         )
-        location = local_path(logged.artifact_location)
+        location = versions.local_path(logged.artifact_location)
         try:
             if not package.foreign:
                 packaging.stamp(package.path, name=short, model_id=logged.model_id, run_id=run_id)
@@ -296,7 +299,7 @@ class Models:
                 shutil.rmtree(location, ignore_errors=True)
             raise
 
-    def _facts(self, package: packaging.Package, run: Any) -> dict[str, str]:
+    def _facts(self, package: packaging.Package, short: str, run: Any) -> dict[str, str]:
         """Return what a model's tags say of its origin."""
         data: dict[str, list[str]] = {}
         for item in (run.inputs.dataset_inputs if run.inputs else None) or []:
@@ -305,6 +308,7 @@ class Models:
                 data[key].append(item.dataset.digest)
         facts = {
             versions.PROJECT: self._tracking.project,
+            versions.NAME: short,
             versions.RUN_ID: run.info.run_id,
             versions.FLAVOR: package.flavor,
             versions.FRAMEWORK: package.framework,

@@ -100,7 +100,7 @@ def package(request: Request, target: Path) -> Package:
     source = _checked_source(request) if request.flavor is DIRECTORY else None
     if source is not None and (source / MLMODEL).is_file():
         shutil.copytree(source, target)
-        return _describe(target, request, foreign=True)
+        return _checked(target, request, foreign=True)
     from mlflow.models import Model
 
     meta = Model(signature=request.signature, metadata=dict(request.metadata) if request.metadata else None)
@@ -121,7 +121,7 @@ def package(request: Request, target: Path) -> Package:
         ) from error
     if request.input_example is not None:
         _add_example(request, target)
-    return _describe(target, request, foreign=False)
+    return _checked(target, request, foreign=False)
 
 
 def read_mlmodel(directory: Path) -> dict[str, Any]:
@@ -236,22 +236,23 @@ def _predictor(request: Request, path: Path) -> Callable[[Any], Any] | None:
     return pyfunc.load_model(str(path), suppress_warnings=True).predict  # type: ignore[no-any-return]
 
 
-def _describe(path: Path, request: Request, *, foreign: bool) -> Package:
-    try:
-        content = read_mlmodel(path)
-    except yaml.YAMLError as error:
-        raise request.error(
-            f"The file {MLMODEL} of the model {request.name!r} is not valid YAML: {error}",
-            hint="pass a directory that MLflow's save_model wrote",
-        ) from error
+def describe(path: Path, *, foreign: bool = True) -> Package:
+    """Read what a model directory holds from its ``MLmodel`` file.
+
+    Args:
+        path: The directory.
+        foreign: It was not written here just now, so versions are taken from it, not from the environment.
+
+    Raises:
+        OSError: The file cannot be read.
+        yaml.YAMLError: It is not YAML.
+    """
+    content = read_mlmodel(path)
     name = flavor_of(content)
-    if not name:
-        raise request.error(
-            f"The file {MLMODEL} of the model {request.name!r} names no flavour",
-            hint="pass a directory that MLflow's save_model wrote",
-        )
-    flavor = FLAVORS[name]
-    distribution = flavor.distribution or (directory_framework(path / FILES) if flavor is DIRECTORY else "")
+    flavor = FLAVORS.get(name)
+    distribution = flavor.distribution if flavor else ""
+    if flavor is DIRECTORY:
+        distribution = directory_framework(path / FILES)
     if foreign:
         stored = (content.get("flavors") or {}).get(name) or {}
         number = next((str(v) for key, v in stored.items() if key.endswith("_version")), None)
@@ -265,6 +266,22 @@ def _describe(path: Path, request: Request, *, foreign: bool) -> Package:
         size_bytes=measure(path).bytes,
         foreign=foreign,
     )
+
+
+def _checked(path: Path, request: Request, *, foreign: bool) -> Package:
+    try:
+        found = describe(path, foreign=foreign)
+    except yaml.YAMLError as error:
+        raise request.error(
+            f"The file {MLMODEL} of the model {request.name!r} is not valid YAML: {error}",
+            hint="pass a directory that MLflow's save_model wrote",
+        ) from error
+    if not found.flavor:
+        raise request.error(
+            f"The file {MLMODEL} of the model {request.name!r} names no flavour",
+            hint="pass a directory that MLflow's save_model wrote",
+        )
+    return found
 
 
 def _checked_source(request: Request) -> Path:

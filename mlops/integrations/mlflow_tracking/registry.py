@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import yaml
+
 from mlops import names
 from mlops.errors import IntegrationError, IsolationError, ModelNotFoundError
-from mlops.integrations.mlflow_tracking import runs, server, store, versions
+from mlops.integrations.mlflow_tracking import packaging, server, store, versions
+from mlops.integrations.mlflow_tracking.flavors import MLMODEL
 from mlops.integrations.mlflow_tracking.versions import ModelVersion
 from mlops.workspace.model import METADATA_FILE
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking.adapter import MLflowTracking
 
+# mlflow/utils/validation.py; `latest` and `v3` would be read as versions.
+ALIAS: Final = re.compile(r"\A[\w-]+\Z")
+RESERVED_ALIAS: Final = re.compile(r"\A(?:latest|v\d+)\Z", re.IGNORECASE)
 LOCK: Final = "mlflow-models"
 # MLflow's own limit for one page of registered models; versions allow more.
 PAGE: Final = 1000
@@ -181,6 +189,15 @@ class Registry:
             IntegrationError: MLflow refuses the alias.
         """
         operation = "promote"
+        if not isinstance(alias, str) or not ALIAS.match(alias) or RESERVED_ALIAS.match(alias):
+            raise IntegrationError(
+                f"Invalid alias {alias!r}: use letters, digits, '_' and '-'; 'latest' and 'v<number>' are "
+                "reserved",
+                tool=store.TOOL,
+                operation=operation,
+                workspace=self.project,
+                hint="use a name such as 'production'",
+            )
         client = self._tracking.client()
         workspace = self._tracking.context.workspace
         with workspace.lock(LOCK, timeout=self._tracking.context.settings.lock_timeout, operation=operation):
@@ -192,9 +209,6 @@ class Registry:
             noted = [*json.loads(chosen.tags.get(versions.PROMOTED + alias, "[]")), entry]
             with self.translated(operation):
                 # The alias itself is what counts, so it is set last: a note without effect is harmless.
-                from mlflow.utils.validation import _validate_model_alias_name_reserved
-
-                _validate_model_alias_name_reserved(alias)
                 client.set_model_version_tag(
                     chosen.full_name, chosen.version, versions.PROMOTED + alias, json.dumps(noted)
                 )
@@ -230,9 +244,9 @@ class Registry:
         try:
             client.create_registered_model(full, tags={versions.PROJECT: self.project, versions.NAME: short})
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            # A prompt may have the name: MLflow keeps both in one table, and says so in this error.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or "prompt" in str(error):
                 raise
-            client.get_registered_model(full)
         record = client.create_model_version(full, source=source, run_id=run_id, tags=dict(tags))
         return self._present(record, {})
 
@@ -243,7 +257,7 @@ class Registry:
         found = [self._present(r, {}) for r in made if self.embedded or r.name.startswith(self.prefix)]
         match = next((version for version in found if version.model_id == model.model_id), None)
         if match is None:
-            full = self.full_name(model.name)
+            full = self.full_name(versions.logged_name(model))
             return versions.from_logged(model, project=self.project, full_name=full)
         return self.get(match.full_name, version=match.version, operation=operation)
 
@@ -261,7 +275,7 @@ class Registry:
     @contextlib.contextmanager
     def translated(self, operation: str) -> Iterator[None]:
         """Turn MLflow's errors into this library's."""
-        with runs.translated(self._tracking, operation):
+        with self._tracking.translated(operation):
             yield
 
     def _find(self, name: str, *, operation: str) -> Any:
@@ -304,8 +318,30 @@ class Registry:
 
     def _present(self, record: Any, aliases: Mapping[str, str]) -> ModelVersion:
         own = [alias for alias, version in aliases.items() if version == str(record.version)]
-        return versions.from_registry(
+        version = versions.from_registry(
             record, project=self.project, name=self.short_name(record.name), aliases=own
+        )
+        # Registered by plain MLflow code: the model's own file says what it is.
+        return version if version.flavor else self._described(version)
+
+    def _described(self, version: ModelVersion) -> ModelVersion:
+        uri = self._tracking.client().get_model_version_download_uri(version.full_name, version.version)
+        path = versions.local_path(uri)
+        root = self._tracking.context.workspace.root_path.resolve()
+        if path is None or root not in path.resolve().parents or not (path / MLMODEL).is_file():
+            return version
+        try:
+            facts = packaging.describe(path)
+        except (OSError, yaml.YAMLError):
+            # One damaged model must not hide the others; loading it says what is wrong.
+            return version
+        return dataclasses.replace(
+            version,
+            flavor=facts.flavor,
+            framework=facts.framework,
+            signature=facts.signature,
+            size_bytes=facts.size_bytes,
+            model_id=version.model_id or versions.model_id_in(uri),
         )
 
     def _missing(self, message: str, *, operation: str) -> ModelNotFoundError:

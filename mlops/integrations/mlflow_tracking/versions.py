@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlparse
 
 PREFIX: Final = "mlops."
 PROJECT: Final = "mlops.project"
@@ -24,7 +26,7 @@ PROMOTED: Final = "mlops.promoted."
 # mlflow/utils/validation.py, MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH
 MAX_TAG_LENGTH: Final = 100_000
 # These appear as fields of their own, and the signature is long.
-_FIELDS: Final = frozenset({SIGNATURE, SIZE, MODEL_ID})
+_FIELDS: Final = frozenset({SIGNATURE, SIZE, MODEL_ID, NAME})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def from_logged(record: Any, *, project: str, full_name: str) -> ModelVersion:
     tags = {key: value for key, value in record.tags.items() if not key.startswith("mlflow.")}
     return ModelVersion(
         project=project,
-        name=record.name,
+        name=logged_name(record),
         full_name=full_name,
         version="",
         run_id=record.source_run_id or "",
@@ -153,6 +155,19 @@ def from_run(run: Any, *, name: str, source: str, project: str, prefix: str) -> 
         source=source,
         **_described({}, run.info.start_time),
     )
+
+
+def logged_name(record: Any) -> str:
+    """Return the short name of a logged model; MLflow refuses dots in the name it keeps itself."""
+    return str(record.tags.get(NAME) or record.name)
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the path of a ``file:`` URI or a plain path, None for any other scheme."""
+    parts = urlparse(uri)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return Path(uri) if not parts.scheme else None
 
 
 def model_id_in(source: str) -> str:
