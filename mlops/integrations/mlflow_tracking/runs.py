@@ -198,27 +198,32 @@ class RunBlock:
             if error is None:
                 raise
             # The user's exception is what matters; this one rides along.
-            error.add_note(f"The MLflow run {run.run_id} could not be ended: {problem}")
+            error.add_note(f"The MLflow run {run.run_id} could not be ended properly: {problem}")
             logger.exception("The MLflow run %s could not be ended", run.run_id)
 
     def _end(self, run: Run, left: list[str], status: str) -> None:
         tracking = self._tracking
-        unwritten: MLOpsError | None = None
+        problems: list[MLOpsError] = []
         try:
-            tracking.flush(run.run_id)
+            tracking.flush(run.run_id, operation="start_run")
         except MLOpsError as error:
-            unwritten = error
+            problems.append(error)
             status = FAILED if status == FINISHED else status
-        lost = tracking.forget_run(run.run_id)
-        client = tracking.client(operation="start_run")
-        with tracking.translated("start_run"):
-            for run_id in left:
-                client.set_terminated(run_id, status)
-            if run.run_id not in left and status != FINISHED:
-                client.set_terminated(run.run_id, status)
-        if unwritten is not None:
-            unwritten.add_note(f"{lost} metrics of the run {run.run_id} were not written.")
-            raise unwritten
+        if lost := tracking.forget_run(run.run_id):
+            problems[-1].add_note(f"{lost} metrics of the run {run.run_id} were not written.")
+        try:
+            client = tracking.client(operation="start_run")
+            with tracking.translated("start_run"):
+                for run_id in left:
+                    client.set_terminated(run_id, status)
+                if run.run_id not in left and status != FINISHED:
+                    client.set_terminated(run.run_id, status)
+        except MLOpsError as error:
+            problems.append(error)
+        if problems:
+            for further in problems[1:]:
+                problems[0].add_note(f"Also: {further}")
+            raise problems[0]
 
 
 def status_for(error: BaseException | None) -> str:

@@ -28,9 +28,10 @@ def redact(text: str) -> str:
 
 def sqlite_file(uri: str) -> Path | None:
     """Return the file of a SQLite URI, or None for any other."""
-    if not uri.startswith("sqlite:///"):
+    scheme, separator, rest = uri.partition(":///")
+    if not separator or scheme.partition("+")[0] != "sqlite":
         return None
-    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+    return Path(unquote(rest.partition("?")[0]))
 
 
 def probe(uri: str) -> str | None:

@@ -59,8 +59,15 @@ def artifact_root(workspace: ProjectWorkspace) -> Path:
 
 
 def database_uri(path: Path) -> str:
-    """Return a SQLite file's URI; characters that mean something in a URI are quoted."""
-    return f"sqlite:///{quote(str(path))}"
+    """Return a SQLite file's URI.
+
+    Only what SQLAlchemy would misread is quoted, and then the driver is named: for a plain ``sqlite:///``
+    MLflow makes the parent directory from the quoted text.
+    """
+    text = str(path)
+    if "%" not in text and "?" not in text:
+        return f"sqlite:///{text}"
+    return f"sqlite+pysqlite:///{text.replace('%', '%25').replace('?', '%3F')}"
 
 
 def identity(path: Path) -> tuple[int, int] | None:
