@@ -18,8 +18,10 @@ from mlops.errors import (
     ConfigError,
     IntegrationError,
     IntegrationNotInstalledError,
+    IntegrationUnavailableError,
     InvalidModelNameError,
     ModelNotFoundError,
+    WorkspaceNotFoundError,
 )
 from mlops.files import measure
 from mlops.integrations.bentoml_serving import BentoServing
@@ -442,3 +444,27 @@ def test_without_bentoml_it_says_what_to_install(
         store(serving, saved)
     assert "mlops-workspaces[bentoml]" in str(caught.value.hint)
     assert measure(serving.workspace.models_path).files == 0
+
+
+def test_a_store_that_is_no_directory_is_reported_and_not_replaced(
+    serving: BentoServing, saved: Path
+) -> None:
+    home = serving.workspace.models_path
+    home.rmdir()
+    home.write_text("mine")
+    health = serving.health()
+    assert health.state is ToolState.UNAVAILABLE
+    assert str(home) in str(health.error)
+    assert serving.summary()["models"] == 0
+    with pytest.raises(IntegrationUnavailableError, match="is not a directory"):
+        store(serving, saved)
+    assert home.read_text() == "mine"
+
+
+def test_a_deleted_workspace_is_not_brought_back(serving: BentoServing, saved: Path) -> None:
+    root = serving.workspace.root_path
+    shutil.rmtree(root)
+    for call in (serving.ensure, lambda: store(serving, saved)):
+        with pytest.raises(WorkspaceNotFoundError, match="Workspace does not exist"):
+            call()
+    assert not root.exists()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from mlops import names
-from mlops.errors import ConfigError, IntegrationError, IntegrationNotInstalledError, ModelNotFoundError
+from mlops.errors import (
+    ConfigError,
+    IntegrationError,
+    IntegrationNotInstalledError,
+    ModelNotFoundError,
+)
 from mlops.files import Usage, measure
 from mlops.integrations.bentoml_serving import archive, starting
 from mlops.integrations.bentoml_serving.builder import build
@@ -21,7 +25,8 @@ from mlops.integrations.bentoml_serving.server import Server
 from mlops.integrations.bentoml_serving.store import MLFLOW_FOLDER, BentoStore
 from mlops.workspace.tools import DISTRIBUTION, Link, ToolContext, ToolHealth, ToolState, installed_version
 
-RUN_LABELS = ("run_id", "mlflow_run_id")
+# The first is written here from the MLmodel file, the others by whoever deploys a registered model.
+RUN_LABELS = ("run_id", "mlops.run_id", "mlflow_run_id")
 SERVE_TIMEOUT_SECONDS = 120.0
 
 
@@ -95,9 +100,8 @@ class BentoServing:
         checked_metadata = check_metadata(metadata, operation=operation, workspace=self.project)
         bentoml_version = self._require_installed(operation)
 
-        stored = self.store.find("model", model, version)
-        try:
-            content = digest(source) if stored else None
+        with self.store.reporting(f"{source} could not be stored as {name}:{version}", operation):
+            stored = self.store.find("model", model, version)
             if stored is None:
                 with self.store.scratch("model", operation) as (staging, _):
                     content = self.store.stage_model(
@@ -113,20 +117,16 @@ class BentoServing:
                         staging / "model", kind="model", name=name, version=version, operation=operation
                     )
                 stored = self.store.find("model", model, version)
-        except (OSError, shutil.Error) as error:
-            raise self._error(
-                f"{source} could not be stored as {name}:{version}: {error}",
-                operation,
-                "check the file named, and the free space; nothing was stored",
-            ) from error
-        if stored is None:
-            raise self._error(
-                f"{name}:{version} was deleted while it was stored", operation, "deploy it again"
-            )
-        self._same_content(stored, content, source, operation)
-        if build_bento and self.store.twin(stored) is None:
-            card = read_card(stored.path / MLFLOW_FOLDER, operation=operation, workspace=self.project)
-            build(self.store, stored, card, operation=operation)
+            else:
+                content = digest(source)
+            if stored is None:
+                raise self._error(
+                    f"{name}:{version} was deleted while it was stored", operation, "deploy it again"
+                )
+            self._same_content(stored, content, source, operation)
+            if build_bento and self.store.twin(stored) is None:
+                card = read_card(stored.path / MLFLOW_FOLDER, operation=operation, workspace=self.project)
+                build(self.store, stored, card, operation=operation)
         return self.store.deployment(stored)
 
     def models(self) -> list[StoreEntry]:
@@ -176,8 +176,9 @@ class BentoServing:
                 )
         twin = self.store.twin(entry)
         # The Bento first: it refers to the model.
-        for each in sorted((e for e in (entry, twin) if e), key=lambda e: e.kind):
-            self.store.remove(each, operation)
+        with self.store.reporting(f"{entry.tag} could not be removed", operation):
+            for each in sorted((e for e in (entry, twin) if e), key=lambda e: e.kind):
+                self.store.remove(each, operation)
 
     def serve(
         self,
@@ -228,14 +229,15 @@ class BentoServing:
                 workspace=self.project,
                 hint="deploy it again with build_bento=True",
             )
-        return starting.start(
-            self.store,
-            self._readable(bento, operation),
-            host=address,
-            port=port,
-            timeout=timeout,
-            workers=workers,
-        )
+        with self.store.reporting(f"The server of {bento.tag} could not be started", operation):
+            return starting.start(
+                self.store,
+                self._readable(bento, operation),
+                host=address,
+                port=port,
+                timeout=timeout,
+                workers=workers,
+            )
 
     def servers(self) -> list[dict[str, Any]]:
         """Return the servers that run for this project now, whichever process started them."""
@@ -252,6 +254,8 @@ class BentoServing:
         if installed is None:
             reason = "the package 'bentoml' is not installed"
             return ToolHealth(self.tool, ToolState.NOT_INSTALLED, location, error=reason)
+        if problem := self.store.problem():
+            return ToolHealth(self.tool, ToolState.UNAVAILABLE, location, installed, problem)
         created = self.store.root("model").is_dir()
         return ToolHealth(
             self.tool, ToolState.READY if created else ToolState.NOT_CREATED, location, installed
@@ -291,11 +295,13 @@ class BentoServing:
 
     def export(self, destination: Path) -> None:
         """Copy the models and Bentos into an existing empty directory."""
-        archive.export_store(self.store, destination)
+        with self.store.reporting(f"The store could not be copied to {destination}", "export"):
+            archive.export_store(self.store, destination)
 
     def restore(self, source: Path) -> None:
         """Replace the models and Bentos by an exported copy."""
-        archive.restore_store(self.store, source)
+        with self.store.reporting(f"The store could not be replaced by {source}", "restore"):
+            archive.restore_store(self.store, source)
 
     def close(self) -> None:
         """Stop every server that this process started for the project."""

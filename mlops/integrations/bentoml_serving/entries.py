@@ -115,10 +115,8 @@ def scan(root: Path, *, kind: str, prefix: str) -> Iterator[StoreEntry]:
         kind: ``model`` or ``bento``.
         prefix: The prefix that the project's tags have now.
     """
-    if not root.is_dir():
-        return
-    for name in sorted(path for path in root.iterdir() if path.is_dir()):
-        for version in sorted(path for path in name.iterdir() if path.is_dir()):
+    for name in _directories(root):
+        for version in _directories(name):
             if (entry := read(version, kind=kind, prefix=prefix)) is not None:
                 yield entry
 
@@ -159,6 +157,14 @@ def read(path: Path, *, kind: str, prefix: str) -> StoreEntry | None:
     return StoreEntry(
         kind, tag, path, model, version, created_at, labels, metadata, own.get("digest"), own.get("size")
     )
+
+
+def _directories(path: Path) -> list[Path]:
+    try:
+        return sorted(each for each in path.iterdir() if each.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        # Never made, or removed by another process since it was listed.
+        return []
 
 
 def _aware(value: object) -> datetime:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlops.errors import IntegrationError
+from mlops.errors import IntegrationError, IntegrationUnavailableError, MLOpsError, WorkspaceNotFoundError
 from mlops.files import measure, sync_directory
 from mlops.integrations.bentoml_serving import entries
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
@@ -51,13 +51,68 @@ class BentoStore:
         self.home = workspace.models_path
         self.lock_timeout = lock_timeout
 
-    def ensure(self) -> None:
-        """Create the store's directories that are missing, and undo a restore that was interrupted."""
+    def ensure(self, operation: str = "ensure") -> None:
+        """Create the store's directories that are missing, and undo a restore that was interrupted.
+
+        Raises:
+            WorkspaceNotFoundError: The workspace was deleted or moved; it is not brought back.
+            IntegrationUnavailableError: Something else is where the store should be.
+        """
+        if not self.workspace.root_path.is_dir():
+            raise WorkspaceNotFoundError(
+                f"Workspace does not exist: {self.workspace.root_path}",
+                operation=operation,
+                workspace=self.workspace.project_name,
+                hint="create the project again, or open it where it was moved to",
+            )
+        if problem := self.problem():
+            raise IntegrationUnavailableError(
+                problem,
+                tool="bentoml",
+                operation=operation,
+                workspace=self.workspace.project_name,
+                details={"path": str(self.home)},
+                hint="move it away, or restore the directory",
+            )
         if (self.home / REPLACED).is_dir():
-            with self.lock("ensure"):
+            with self.lock(operation):
                 self.recover()
         for name in DIRECTORIES:
             (self.home / name).mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def reporting(self, failure: str, operation: str) -> Iterator[None]:
+        """Raise an operating system's error, such as a full disk, as one that says what could not be done.
+
+        Args:
+            failure: What could not be done, as the start of a sentence.
+            operation: The calling method, for the error.
+
+        Raises:
+            IntegrationError: With the operating system's reason.
+        """
+        try:
+            yield
+        except MLOpsError:
+            # Some of ours are errors of the operating system as well, such as a lock's time-out.
+            raise
+        except OSError as error:
+            raise IntegrationError(
+                f"{failure}: {error}",
+                tool="bentoml",
+                operation=operation,
+                workspace=self.workspace.project_name,
+                hint="check the file named, its permissions and the free space; nothing stored was changed",
+            ) from error
+
+    def problem(self) -> str | None:
+        """Say what keeps the store from being used, or None."""
+        for path in (self.home, *(self.home / name for name in DIRECTORIES)):
+            if path.exists() and not path.is_dir():
+                return f"{path} is not a directory"
+            if path.exists() and not os.access(path, os.R_OK | os.X_OK):
+                return f"{path} cannot be read"
+        return None
 
     def recover(self) -> None:
         """Put back what an interrupted restore had moved away; call this under the lock."""
@@ -80,7 +135,7 @@ class BentoStore:
 
     def scratch(self, name: str, operation: str) -> contextlib.AbstractContextManager[tuple[Path, int]]:
         """Give a scratch directory on the store's own file system, and the descriptor that holds it."""
-        self.ensure()
+        self.ensure(operation)
         return scratch(self.home / "staging", name, self.lock(operation))
 
     def entries(self, kind: str) -> Iterator[StoreEntry]:
