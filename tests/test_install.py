@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
-from importlib.metadata import entry_points, requires
+from importlib.metadata import entry_points, packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,24 @@ def test_this_repository_keeps_its_workspaces_out_of_the_package(monkeypatch: py
     with monkeypatch.context() as patch:
         patch.chdir(ROOT / "tests")
         assert WorkspaceManager().base_path == ROOT / ".workspaces"
+
+
+def test_everything_imported_is_declared() -> None:
+    """A package that only comes along with another one is missing as soon as that one drops it."""
+    declared = {Requirement(line).name.lower() for line in requires("mlops-workspaces") or ()}
+    providers = packages_distributions()
+    undeclared: dict[str, set[str]] = {}
+    for path in (ROOT / "mlops").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules = [node.module or ""]
+            else:
+                continue
+            for module in modules:
+                top = module.partition(".")[0]
+                names = {name.lower() for name in providers.get(top, [top])}
+                if top != "mlops" and top not in sys.stdlib_module_names and not names & declared:
+                    undeclared.setdefault(top, set()).add(path.name)
+    assert undeclared == {}

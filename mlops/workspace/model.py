@@ -170,9 +170,22 @@ class ProjectWorkspace:
             yield
 
     def ensure_directories(self) -> None:
-        """Create the workspace's directories that are missing."""
+        """Create the workspace's directories that are missing.
+
+        Raises:
+            WorkspaceCorruptError: A file stands where a directory belongs.
+        """
         for directory in DIRECTORIES:
-            (self.root_path / directory).mkdir(parents=True, exist_ok=True)
+            path = self.root_path / directory
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise WorkspaceCorruptError(
+                    f"{path} is a file where a directory belongs",
+                    operation="ensure_directories",
+                    workspace=self.project_name,
+                    hint="move the file away",
+                ) from error
 
     def save_metadata(self) -> None:
         """Write ``workspace.yaml`` whole or not at all, and note the time of the change.

@@ -67,17 +67,14 @@ def _break_vault(context: ToolContext) -> None:
 
 
 def _break_models(context: ToolContext) -> None:
-    import shutil
-
-    shutil.rmtree(context.workspace.models_path)
-    context.workspace.models_path.write_text("a file where the store should be")
+    store = context.workspace.models_path / "models"
+    store.rmdir()
+    store.write_text("a file where the store should be")
 
 
 def _break_monitoring(context: ToolContext) -> None:
-    import shutil
-
-    shutil.rmtree(context.workspace.monitoring_path)
-    context.workspace.monitoring_path.write_text("a file where the workspace should be")
+    (metadata,) = context.workspace.monitoring_path.glob("*/metadata.json")
+    metadata.write_text('{"id": "torn')
 
 
 CASES = {
