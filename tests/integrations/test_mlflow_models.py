@@ -3,8 +3,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -122,8 +127,6 @@ class TestLog:
     def test_the_second_log_of_a_small_model_takes_well_under_a_second(
         self, tracking: MLflowTracking
     ) -> None:
-        import time
-
         with tracking.start_run():
             tracking.models.log(fitted(), "clf", input_example=ROWS)
             durations = []
@@ -575,6 +578,55 @@ class TestIsolation:
         with pytest.raises(IsolationError):
             first.models.get("teamxa.clf")
         assert ours.run_id != theirs.run_id
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """An MLflow server with a database and artifacts of its own."""
+    home = tmp_path / "server"
+    home.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{home}/mlflow.db"]
+    command += ["--artifacts-destination", str(home / "artifacts")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (home / "log").open("w") as output:
+        process = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert process.poll() is None, (home / "log").read_text()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                    break
+            except OSError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_projects_on_one_server_log_download_and_load_their_own(
+    server: str, make_context: Callable[..., ToolContext], tmp_path: Path
+) -> None:
+    alpha = MLflowTracking(make_context("alpha", mlflow_tracking_uri=server))
+    beta = MLflowTracking(make_context("beta", mlflow_tracking_uri=server))
+    ours, theirs = log(alpha, model=fitted(0.5), input_example=ROWS), log(beta, model=fitted(2.0))
+
+    assert alpha.models.list() == [ours]
+    assert alpha.models.find(ours.run_id) == ours
+    assert alpha.models.promote("clf", "production").aliases == ("production",)
+    path = alpha.models.download("clf@production")
+    assert (path / "MLmodel").is_file()
+    assert alpha.models.download(ours) == path
+    assert files(alpha.models.download("clf", tmp_path / "copy")) == files(path)
+    assert (alpha.models.load("clf").C, beta.models.load("clf").C) == (0.5, 2.0)
+    for ref in (theirs, theirs.model_id, theirs.run_id, f"runs:/{theirs.run_id}/clf", "beta.clf"):
+        with pytest.raises(IsolationError):
+            alpha.models.download(ref)
 
 
 def test_constructing_it_needs_no_store(tracking: MLflowTracking) -> None:

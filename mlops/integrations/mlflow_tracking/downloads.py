@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import uuid
@@ -135,7 +136,9 @@ class ModelFiles:
         found = self._registry.get(name, version=version, alias=alias, operation=operation)
         with self._registry.translated(operation):
             uri = self._tracking.client().get_model_version_download_uri(found.full_name, found.version)
-        return Located(uri, f"{found.full_name}.{found.version}", found)
+        # Not by name and version: a server may give them again after the model was deleted.
+        key = found.model_id or hashlib.sha256(uri.encode()).hexdigest()
+        return Located(uri, key, found)
 
     def _logged(self, model_id: str, *, operation: str) -> Located:
         from mlflow.exceptions import MlflowException
@@ -186,7 +189,7 @@ class ModelFiles:
                 found = versions.from_run(
                     run, name=name, source=uri, project=self._registry.project, prefix=self._registry.prefix
                 )
-                return Located(uri, f"{run_id}.{name}".replace("/", "."), found)
+                return Located(uri, hashlib.sha256(uri.encode()).hexdigest(), found)
         if len({versions.logged_name(model) for model in models}) == 1:
             newest = max(models, key=lambda m: m.creation_timestamp)
             return self._from_logged(newest, operation=operation)

@@ -283,9 +283,7 @@ class Models:
                 return dataclasses.replace(stored, signature=package.signature)
             return self._registry.register(
                 short,
-                # Only a server knows its models by id without asking MLflow's global store.
-                source=f"models:/{logged.model_id}" if self._is_server() else logged.artifact_location,
-                run_id=run_id,
+                ready,
                 tags={
                     **facts,
                     **tags,
@@ -317,9 +315,6 @@ class Models:
             **{key: ",".join(digests) for key, digests in data.items()},
         }
         return {key: value for key, value in facts.items() if value}
-
-    def _is_server(self) -> bool:
-        return self._tracking.uri.startswith(("http://", "https://"))
 
     def _contains(self, path: Path) -> bool:
         return self._tracking.context.workspace.root_path.resolve() in path.resolve().parents

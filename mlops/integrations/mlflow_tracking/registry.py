@@ -235,8 +235,14 @@ class Registry:
                 client.set_model_version_tag(found.full_name, found.version, key, value)
         return self.get(found.full_name, version=found.version, operation=operation)
 
-    def register(self, short: str, *, source: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-        """Add a version to a model, which is created if it is the first."""
+    def register(self, short: str, logged: Any, *, tags: Mapping[str, str]) -> ModelVersion:
+        """Add a version to a model, which is created if it is the first.
+
+        Args:
+            short: The model's short name.
+            logged: MLflow's record of the logged model, with its files in place.
+            tags: The version's tags.
+        """
         from mlflow.exceptions import MlflowException
 
         client = self._tracking.client()
@@ -247,7 +253,18 @@ class Registry:
             # A prompt may have the name: MLflow keeps both in one table, and says so in this error.
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or "prompt" in str(error):
                 raise
-        record = client.create_model_version(full, source=source, run_id=run_id, tags=dict(tags))
+        # A server finds the model by its id and checks it; a database would look for it in MLflow's global
+        # store, so it is told the location.
+        is_server = self._tracking.uri.startswith(("http://", "https://"))
+        record = client.create_model_version(
+            full,
+            source=f"models:/{logged.model_id}" if is_server else logged.artifact_location,
+            run_id=logged.source_run_id,
+            tags=dict(tags),
+            model_id=logged.model_id if is_server else None,
+            # The files are in place, so the version is ready at once.
+            await_creation_for=0,
+        )
         return self._present(record, {})
 
     def of_logged(self, model: Any, *, operation: str) -> ModelVersion:
