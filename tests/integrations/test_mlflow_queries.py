@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops.errors import IntegrationError
+from mlops.errors import DataNotFoundError, IntegrationError
 from mlops.integrations.mlflow_tracking import MLflowTracking, queries, store
 from mlops.integrations.mlflow_tracking.api_queries import ApiReader
+from mlops.integrations.mlflow_tracking.server import probe as probe_server
+from mlops.integrations.mlflow_tracking.store import database_uri
 from mlops.workspace.tools import ToolContext
 
 MakeContext = Callable[..., ToolContext]
@@ -203,4 +212,75 @@ def test_a_shared_sqlite_store_keeps_projects_apart(make_context: MakeContext, t
     third = MLflowTracking(make_context("third", mlflow_tracking_uri=uri, mlflow_experiment_name="first"))
     with pytest.raises(IntegrationError, match="belongs to the project 'first'"):
         third.ensure()
+    assert not any(Path.cwd().iterdir())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real MLflow server; the address has credentials in it, which this one does not ask for."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path / "server"
+    home.mkdir()
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--backend-store-uri", database_uri(home / "server.db")]
+    command += ["--artifacts-destination", str(home / "artifacts")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=home, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        uri = f"http://ann:s3cret@127.0.0.1:{port}"
+        while probe_server(uri) is not None:
+            assert process.poll() is None, (home / "log").read_text()
+            assert time.monotonic() < deadline, (home / "log").read_text()
+            time.sleep(0.2)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def test_a_server_keeps_projects_apart(
+    server: str, make_context: MakeContext, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = MLflowTracking(make_context("first", mlflow_tracking_uri=server))
+    second = MLflowTracking(make_context("second", mlflow_tracking_uri=server))
+    assert (first.health().state, first.summary()["experiments"]) == ("ready", 0)
+    ids = {}
+    with ThreadPoolExecutor(2) as pool:
+
+        def work(tracking: MLflowTracking) -> str:
+            import mlflow
+
+            with tracking.start_run(f"of {tracking.project}", params={"mine": tracking.project}) as run:
+                for step in range(1500):
+                    tracking.log_metric("m", step, step=step)
+                tracking.log_metrics({"nan": float("nan"), "inf": float("-inf")})
+                mlflow.log_param("plain", tracking.project)
+                run.log_text("x", "x.txt")
+                run.log_dataset("d", digest="1" * 32, source={"a": 1})
+            return run.run_id
+
+        for tracking, run_id in zip((first, second), pool.map(work, (first, second)), strict=True):
+            ids[tracking.project] = run_id
+    for tracking, other in ((first, "second"), (second, "first")):
+        (run,) = tracking.list_runs()
+        assert run["params"] == {"mine": tracking.project, "plain": tracking.project}
+        assert (run["metrics"]["m"], run["metrics"]["inf"]) == (1499.0, float("-inf"))
+        assert len(tracking.client().get_metric_history(run["run_id"], "m")) == 1500
+        assert tracking.datasets(run["run_id"])[0]["source"] == {"a": 1}
+        for call in (tracking.get_run, lambda run_id, t=tracking: t.start_run(run_id=run_id).__enter__()):
+            with pytest.raises(DataNotFoundError):
+                call(ids[other])
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    first.export(copy)
+    assert ids["first"] in (copy / "tracking.json").read_text()
+    assert "s3cret" not in (copy / "tracking.json").read_text()
+    shown = capfd.readouterr()
+    assert "s3cret" not in shown.out + shown.err
     assert not any(Path.cwd().iterdir())

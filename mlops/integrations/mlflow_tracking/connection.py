@@ -229,8 +229,11 @@ class StoreConnection:
             else:
                 server.require_reachable(self.uri, operation=operation, workspace=self.project)
             with self.translated(operation), self._alone_if_new():
-                self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            return self._client
+                client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            # MLflow prints the address of a run that ends on a server, with the password in it.
+            client._tracking_client._log_url = _say_nothing
+            self._client = client
+            return client
 
     @contextlib.contextmanager
     def _alone_if_new(self) -> Iterator[None]:
@@ -260,3 +263,7 @@ class StoreConnection:
             workspace=self.project,
             hint="see list_runs() for the ids of this project's runs",
         )
+
+
+def _say_nothing(run_id: str) -> None:
+    """Take the place of MLflow's message about a run that has ended."""
