@@ -197,6 +197,17 @@ class TestFailure:
 
         assert not list((tracking.context.workspace.state_path / "staging").glob("model-*"))
 
+    def test_what_a_killed_process_left_is_removed_a_day_later(self, tracking: MLflowTracking) -> None:
+        staging = tracking.context.workspace.state_path / "staging"
+        old, recent = staging / "model-old", staging / "model-recent"
+        for path in (old, recent):
+            (path / "model").mkdir(parents=True)
+        os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
+        log(tracking)
+
+        assert not old.exists()
+        assert recent.exists()
+
 
 class TestDirectories:
     @pytest.fixture

@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ from mlops.workspace.tools import require
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking.adapter import MLflowTracking
 
+_STAGED: Final = "model-"
+# Far longer than any model takes to be written.
+_ABANDONED_SECONDS: Final = 24 * 3600.0
 # What MLflow allows in a tag's name on every system.
 _NOT_IN_TAG: Final = re.compile(r"[^/\w.\- ]")
 _GIT_COMMIT: Final = "mlflow.source.git.commit"
@@ -124,7 +128,7 @@ class Models:
             ModelNotFoundError: There is no such model, version or alias; the message lists what there is.
             IsolationError: The name is another project's.
         """
-        self._import("get_model")
+        self._import("get")
         return self._registry.get(name, version=version, alias=alias)
 
     def find(
@@ -138,7 +142,7 @@ class Models:
             ModelNotFoundError: There is no such model.
             IsolationError: It is another project's.
         """
-        operation = "find_model"
+        operation = "find"
         self._import(operation)
         return self._files.locate(ref, version=version, alias=alias, operation=operation).version
 
@@ -146,7 +150,7 @@ class Models:
         """Return the registered versions of one model or of all, newest first, with their aliases."""
         if name is None and not self._registry.exists():
             return []
-        self._import("list_models")
+        self._import("list")
         return self._registry.search(name)
 
     def aliases(self, name: str) -> dict[str, str]:
@@ -199,7 +203,7 @@ class Models:
             IsolationError: It is another project's, or its files are outside the project.
             DataIntegrityError: Its files are gone.
         """
-        operation = "download_model"
+        operation = "download"
         self._import(operation)
         located = self._files.locate(ref, version=version, alias=alias, operation=operation)
         return self._files.fetch(
@@ -228,7 +232,7 @@ class Models:
             The object its framework knows (an estimator, a booster, a module); for a directory model the path
             of the directory; for a Python function model the ``PyFuncModel``.
         """
-        operation = "load_model"
+        operation = "load"
         self._import(operation)
         located = self._files.locate(name, version=version, alias=alias, operation=operation)
         path = self._files.fetch(located, None, operation=operation)
@@ -241,8 +245,11 @@ class Models:
 
     @contextlib.contextmanager
     def _staging(self) -> Iterator[Path]:
-        directory = self._tracking.context.workspace.state_path / "staging" / f"model-{uuid.uuid4().hex}"
-        directory.mkdir(parents=True)
+        staging = self._tracking.context.workspace.state_path / "staging"
+        staging.mkdir(parents=True, exist_ok=True)
+        _sweep(staging)
+        directory = staging / f"{_STAGED}{uuid.uuid4().hex}"
+        directory.mkdir()
         try:
             yield directory
         finally:
@@ -338,3 +345,13 @@ class Models:
                 raise
             return False
         return True
+
+
+def _sweep(staging: Path) -> None:
+    """Remove what processes that were killed while they logged a model have left."""
+    limit = time.time() - _ABANDONED_SECONDS
+    for entry in staging.glob(f"{_STAGED}*"):
+        # Another process may remove it at the same time.
+        with contextlib.suppress(FileNotFoundError):
+            if entry.stat().st_mtime < limit:
+                shutil.rmtree(entry, ignore_errors=True)

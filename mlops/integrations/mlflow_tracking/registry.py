@@ -91,7 +91,7 @@ class Registry:
         *,
         version: str | int | None = None,
         alias: str | None = None,
-        operation: str = "get_model",
+        operation: str = "get",
     ) -> ModelVersion:
         """Return one version, looked up exactly.
 
@@ -137,7 +137,7 @@ class Registry:
             operation=operation,
         )
 
-    def search(self, name: str | None = None, *, operation: str = "list_models") -> list[ModelVersion]:
+    def search(self, name: str | None = None, *, operation: str = "list") -> list[ModelVersion]:
         """Return the versions of one model or of all, newest first.
 
         Raises:
