@@ -830,3 +830,20 @@ def test_a_crash_while_a_snapshot_is_written_leaves_the_workspace_readable(
     assert [str(run) for run in Workspace(str(ready.path)).list_runs(ready.project_id)] == [first]
     assert len(ready.history()) == 1
     assert list((ready.path.parent.parent / ".mlops" / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_a_large_batch_gives_the_same_numbers(monitoring: EvidentlyMonitoring, positive: int) -> None:
+    from sklearn.metrics import f1_score, precision_score
+
+    monitoring.set_reference_data(
+        binary(500), target_column="churned", prediction_column="prediction", positive_label=positive
+    )
+    batch = binary(30_000, seed=2)
+    result = monitoring.monitor(batch)
+    assert result.rows == 30_000
+    assert result.columns["age"].rows == 10_000
+    for name, metric in {"f1": f1_score, "precision": precision_score}.items():
+        expected = metric(batch["churned"], batch["prediction"], pos_label=positive)
+        assert result.performance[name] == pytest.approx(expected)
+    assert monitoring.monitor(batch).columns == result.columns

@@ -13,7 +13,7 @@ from mlops import names
 from mlops.errors import DataIntegrityError, IntegrationError, ReferenceDataError
 from mlops.files import Usage, measure, sync_directory
 from mlops.integrations.evidently_monitoring import alerts, history, project
-from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, to_frame
+from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, sample, to_frame
 from mlops.integrations.evidently_monitoring.infer import column_schema, task_spec
 from mlops.integrations.evidently_monitoring.reference import ReferenceStore
 from mlops.integrations.evidently_monitoring.results import MonitoringResult
@@ -21,10 +21,12 @@ from mlops.integrations.evidently_monitoring.schema import ReferenceData, Task
 from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from mlops.integrations.evidently_monitoring.monitor import Baseline
 
 # Evidently needs a function of pandas that 3.1 removed; with it, `import evidently` fails.
 _BROKEN_PANDAS: Final = (3, 1)
+# A serving process checks a model or two; more frames in memory would grow with every new reference.
+_KEPT_REFERENCES: Final = 4
 
 
 class EvidentlyMonitoring:
@@ -41,7 +43,7 @@ class EvidentlyMonitoring:
         self._lock_timeout = context.settings.lock_timeout
         self._references = ReferenceStore(context.workspace, lock_timeout=self._lock_timeout)
         self._cache_lock = threading.Lock()
-        self._cache: dict[str, Any] = {}
+        self._cache: dict[str, Baseline] = {}
 
     @property
     def path(self) -> Path:
@@ -154,8 +156,8 @@ class EvidentlyMonitoring:
     ) -> MonitoringResult:
         """Compare a batch with the reference and keep the result as an Evidently snapshot.
 
-        Drift is computed on at most 10 000 rows of each side, always the same ones; missing values and
-        performance on all rows.
+        Drift is computed on at most 10 000 rows of each side, and ROC AUC and regression metrics on at most
+        100 000, always the same ones; missing values and label metrics on all rows.
 
         Args:
             data: The batch, in any form ``set_reference_data`` takes.
@@ -187,7 +189,7 @@ class EvidentlyMonitoring:
             model=model_name,
             model_version=version,
             reference=self._references.current(model_name, operation="monitor"),
-            load_reference=self._reference_sample,
+            load_reference=self._baseline,
             lock_timeout=self._lock_timeout,
         )
         return check.run(
@@ -250,7 +252,12 @@ class EvidentlyMonitoring:
         )
 
     def ensure(self) -> None:
-        """Create the Evidently project and its dashboard if they are missing."""
+        """Create the Evidently project and its dashboard if they are missing.
+
+        Raises:
+            WorkspaceNotFoundError: The workspace was deleted.
+        """
+        self._workspace.require_present(operation="ensure")
         project.ensure(self._workspace, lock_timeout=self._lock_timeout, operation="ensure")
 
     def health(self) -> ToolHealth:
@@ -289,9 +296,11 @@ class EvidentlyMonitoring:
                 "rows",
                 "drift_detected",
                 "drift_share",
+                "n_drifted",
                 "performance",
             )
             last = {key: record[key] for key in keys}
+            last["n_columns"] = len(record["columns"])
         return {
             "references": len(self._references.hashes()),
             "reference_models": sorted(model or "" for model, _ in self._references.pointers()),
@@ -377,21 +386,22 @@ class EvidentlyMonitoring:
         with self._cache_lock:
             self._cache.clear()
 
-    def _reference_sample(self, reference: ReferenceData) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the reference's sample for drift and all its rows of the performance columns."""
-        with self._cache_lock:
-            if (cached := self._cache.get(reference.hash)) is not None:
-                kept: tuple[pd.DataFrame, pd.DataFrame] = cached
-                return kept
-        from mlops.integrations.evidently_monitoring.checks import sample
+    def _baseline(self, reference: ReferenceData) -> Baseline:
+        """Return what a check needs of the reference, kept in memory between checks."""
+        from mlops.integrations.evidently_monitoring.checks import SAMPLE_ROWS
+        from mlops.integrations.evidently_monitoring.monitor import Baseline
 
+        with self._cache_lock:
+            if (kept := self._cache.get(reference.hash)) is not None:
+                return kept
         frame = self._references.load_frame(reference, operation="monitor")
         spec = reference.spec
         wanted = {spec.target_column, spec.prediction_column, *spec.probability_columns.values()}
-        loaded = sample(frame), frame[[column for column in frame.columns if column in wanted]]
+        loaded = Baseline(
+            sample(frame, SAMPLE_ROWS), frame[[column for column in frame.columns if column in wanted]]
+        )
         with self._cache_lock:
-            # One frame per model is what a serving process needs; more would grow with every new reference.
-            while len(self._cache) >= 4:
+            while len(self._cache) >= _KEPT_REFERENCES:
                 self._cache.pop(next(iter(self._cache)))
             self._cache[reference.hash] = loaded
         return loaded

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 SAMPLE_ROWS: Final = 10_000
 # Below this a batch says little, whatever the numbers: the usual floor for the central limit theorem.
 SMALL_BATCH: Final = 30
-_SEED: Final = 20_260_101
 # What Evidently raises for a column it cannot compare.
 _COLUMN_ERRORS: Final = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
 
@@ -46,16 +45,6 @@ class Drift:
     count: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     snapshot: Any = None
-
-
-def sample(frame: pd.DataFrame, rows: int = SAMPLE_ROWS) -> pd.DataFrame:
-    """Return at most ``rows`` rows, the same ones for the same number of rows, in their order."""
-    import numpy as np
-
-    if len(frame) <= rows:
-        return frame
-    chosen = np.random.default_rng(_SEED).choice(len(frame), rows, replace=False)
-    return frame.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
 def compare(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOOL: Final = "evidently"
+_SEED: Final = 20_260_101
 _ACCEPTED: Final = (
     "pass a pandas, polars or pyarrow table, a list of dictionaries, or a dictionary of equally long lists"
 )
@@ -50,6 +51,16 @@ def to_frame(data: Any, *, operation: str, workspace: str) -> pd.DataFrame:
     renamed = [".".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in frame.columns]
     # A new index: the caller's may have duplicates, and rows are only ever addressed by position.
     return pd.DataFrame(frame.set_axis(renamed, axis=1).reset_index(drop=True))
+
+
+def sample(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """Return at most ``rows`` rows, the same ones for the same number of rows, in their order."""
+    import numpy as np
+
+    if len(frame) <= rows:
+        return frame
+    chosen = np.random.default_rng(_SEED).choice(len(frame), rows, replace=False)
+    return frame.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
 def duplicated(names: Sequence[str]) -> dict[str, int]:

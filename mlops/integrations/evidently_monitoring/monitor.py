@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlops.errors import ReferenceDataError
 from mlops.integrations.evidently_monitoring import alerts, checks, history, project, runtime, snapshots
 from mlops.integrations.evidently_monitoring.conform import Conformed, conform, text_features, to_categories
-from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, to_frame
+from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, sample, to_frame
 from mlops.integrations.evidently_monitoring.infer import task_spec
 from mlops.integrations.evidently_monitoring.performance import Performance, measure
 from mlops.integrations.evidently_monitoring.results import Measured, MonitoringResult, plain
@@ -23,6 +23,21 @@ _OPERATION: Final = "monitor"
 
 
 @dataclass(slots=True)
+class Baseline:
+    """What is kept in memory of a reference.
+
+    Args:
+        sample: The rows that drift is computed on.
+        labelled: All rows of the columns that performance is computed on.
+        performance: Its performance, once computed.
+    """
+
+    sample: pd.DataFrame
+    labelled: pd.DataFrame
+    performance: Performance | None = None
+
+
+@dataclass(slots=True)
 class Check:
     """One batch of one model against its reference.
 
@@ -31,7 +46,7 @@ class Check:
         model: The model's short name, or None.
         model_version: Its version, or None.
         reference: What the batch is compared with.
-        load_reference: Returns the reference's sample for drift, and all rows of its performance columns.
+        load_reference: Returns the reference as it is kept in memory.
         lock_timeout: Seconds to wait for another writer.
     """
 
@@ -39,7 +54,7 @@ class Check:
     model: str | None
     model_version: str | None
     reference: ReferenceData
-    load_reference: Callable[[ReferenceData], tuple[pd.DataFrame, pd.DataFrame]]
+    load_reference: Callable[[ReferenceData], Baseline]
     lock_timeout: float
 
     def run(
@@ -67,7 +82,7 @@ class Check:
         frame = to_frame(data, operation=_OPERATION, workspace=self.workspace.project_name)
         frame, spec, notes = self._roles(frame, target_column, prediction_column)
         expected = self._expected(frame, spec)
-        batch = conform(checks.sample(frame), self.reference.columns, exclude=expected)
+        batch = conform(sample(frame, checks.SAMPLE_ROWS), self.reference.columns, exclude=expected)
         self._explain_roles(batch, spec)
         if batch.frame.empty and spec.task is Task.NONE:
             reasons = "; ".join(f"{column}: {reason}" for column, reason in list(batch.skipped.items())[:10])
@@ -79,8 +94,8 @@ class Check:
         facts = self._facts(info)
         evidently = runtime.load(operation=_OPERATION, workspace=self.workspace.project_name)
         project.ensure(self.workspace, lock_timeout=self.lock_timeout, operation=_OPERATION)
-        reference_sample, reference_labels = self.load_reference(self.reference)
-        reference_frame = self._reference_frame(reference_sample, batch)
+        baseline_of = self.load_reference(self.reference)
+        reference_frame = self._reference_frame(baseline_of.sample, batch)
         missing = self._missing(frame)
         resources = _resources(latency, memory)
         with runtime.running():
@@ -96,7 +111,9 @@ class Check:
             performance = measure(evidently, frame, spec)
             baseline = Performance()
             if performance.metrics:
-                baseline = measure(evidently, reference_labels, self.reference.spec)
+                if baseline_of.performance is None:
+                    baseline_of.performance = measure(evidently, baseline_of.labelled, self.reference.spec)
+                baseline = baseline_of.performance
             at = now()
             snapshot_id = snapshots.new_id(int(at.timestamp() * 1000))
             text = checks.assemble(
@@ -234,20 +251,20 @@ class Check:
         if target is not None and batch.skipped.get(target) == "not in the batch":
             batch.warnings.append(f"no performance: the batch has no target column {target!r}")
 
-    def _reference_frame(self, sample: pd.DataFrame, batch: Conformed) -> pd.DataFrame:
+    def _reference_frame(self, rows: pd.DataFrame, batch: Conformed) -> pd.DataFrame:
         """Return the reference's side of the batch's columns; constant ones move to ``skipped``."""
         import pandas as pd
 
         ready: dict[str, pd.Series] = {}
         for name, schema in self.reference.columns.items():
-            if name in batch.skipped or name not in sample.columns:
+            if name in batch.skipped or name not in rows.columns:
                 continue
             if schema.kind is ColumnKind.TEXT:
-                ready |= text_features(name, sample[name])
+                ready |= text_features(name, rows[name])
             elif schema.kind is ColumnKind.CATEGORICAL:
-                ready[name] = to_categories(sample[name], schema.categories)[0]
+                ready[name] = to_categories(rows[name], schema.categories)[0]
             else:
-                ready[name] = sample[name]
+                ready[name] = rows[name]
         for name in list(batch.frame.columns):
             values = {*ready[name].dropna().unique(), *batch.frame[name].dropna().unique()}
             if len(values) < 2:

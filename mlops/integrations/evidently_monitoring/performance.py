@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlops.integrations.evidently_monitoring import runtime
 from mlops.integrations.evidently_monitoring.conform import boolean_labels, to_labels, to_numbers
+from mlops.integrations.evidently_monitoring.frames import sample
 from mlops.integrations.evidently_monitoring.schema import Task, TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PROBABILITY_CUT: Final = 0.5
+# Evidently copies every value of a regression or a ROC curve through Python objects, 30 s per million rows;
+# at this many, chance moves these metrics by a few tenths of a percent. Label metrics always use all rows.
+MAX_ROWS: Final = 100_000
+# From here on labels are passed as numbers: sorting a million texts takes ten times as long. The confusion
+# matrix of the report then shows the numbers, in the order of the sorted labels.
+CODED_ROWS: Final = 20_000
 _LABEL_METRICS: Final = ("accuracy", "precision", "recall", "f1")
 _REGRESSION_METRICS: Final = ("mae", "rmse", "mape", "r2")
 _MACRO_OF: Final = {"PrecisionByLabel": "precision", "RecallByLabel": "recall", "F1ByLabel": "f1"}
@@ -134,8 +141,23 @@ def _labels(
         task = evidently.BinaryClassification(
             target="target", prediction_labels="prediction", pos_label=sorted(seen)[0]
         )
+    elif len(rows) > CODED_ROWS:
+        rows, task = _coded(evidently, rows, spec, sorted(seen))
     definition = evidently.DataDefinition(categorical_columns=["target", "prediction"], classification=[task])
     _collect(evidently, wanted, rows, definition, result)
+
+
+def _coded(
+    evidently: SimpleNamespace, rows: pd.DataFrame, spec: TaskSpec, seen: list[str]
+) -> tuple[pd.DataFrame, Any]:
+    """Return the rows with numbers for labels, and the task in those numbers."""
+    codes = {label: code for code, label in enumerate(sorted({*seen, *spec.labels}))}
+    coded = rows.apply(lambda column: column.map(codes).astype("int64"))
+    if spec.task is Task.BINARY:
+        return coded, evidently.BinaryClassification(
+            target="target", prediction_labels="prediction", pos_label=codes[str(spec.positive_label)]
+        )
+    return coded, evidently.MulticlassClassification(target="target", prediction_labels="prediction")
 
 
 def _positive_metrics(metrics: Any, rows: pd.DataFrame, positive: str, result: Performance) -> list[Any]:
@@ -170,6 +192,7 @@ def _probabilities(
     while target in scores:
         target += "_"
     rows = _complete(pd.DataFrame({**scores, target: truth}), result if len(scores) > 1 else None)
+    rows = _limited(rows, "roc_auc", result)
     present = set(rows[target].unique())
     if spec.task is Task.BINARY:
         if len(present) != 2 or spec.positive_label not in present:
@@ -216,6 +239,7 @@ def _regression(
     result.metrics |= dict.fromkeys(_REGRESSION_METRICS)
     if not len(rows):
         return
+    rows = _limited(rows, "the regression metrics", result)
     metrics = evidently.metrics
     wanted = [metrics.MAE(), metrics.RMSE()]
     if (rows["target"] == 0).any():
@@ -238,6 +262,12 @@ def _complete(rows: pd.DataFrame, result: Performance | None) -> pd.DataFrame:
     if result is not None and (lost := len(rows) - len(complete)):
         result.notes.append(f"{lost} of {len(rows)} rows have no target or prediction and were left out")
     return complete
+
+
+def _limited(rows: pd.DataFrame, what: str, result: Performance) -> pd.DataFrame:
+    if len(rows) > MAX_ROWS:
+        result.notes.append(f"{what}: computed on {MAX_ROWS} of {len(rows)} rows, always the same ones")
+    return sample(rows, MAX_ROWS)
 
 
 def _collect(
