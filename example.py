@@ -76,7 +76,7 @@ STORIES = [
 def write_data(client: MLOpsClient, story: Story) -> tuple[Path, pd.DataFrame, pd.DataFrame]:
     """Write the training data as the CSV file that will be versioned; return it with both halves."""
     frame = story.load(as_frame=True).frame
-    train, later = train_test_split(frame, test_size=0.4, random_state=0)
+    train, later = train_test_split(frame, test_size=0.5, random_state=0)
     path = client.get_workspace_path("outputs") / "train.csv"
     if not path.exists():
         train.to_csv(path, index=False)
@@ -117,16 +117,19 @@ def predicted(client: MLOpsClient, frame: pd.DataFrame) -> pd.DataFrame:
 
 def monitor(client: MLOpsClient, story: Story, version: str) -> None:
     """Freeze the reference, then check a normal batch and one after the accident."""
-    _, train, later = write_data(client, story)
+    _, _, later = write_data(client, story)
+    before, after = train_test_split(later, test_size=0.5, random_state=4)
     columns = {"target_column": "target", "prediction_column": "prediction"}
-    client.set_reference_data(predicted(client, train), model="model", **columns)
-    shifted = story.shift(later.drop(columns="target")).assign(target=later["target"])
-    for label, batch in (("a normal batch", later), (story.accident, shifted)):
+    client.set_reference_data(predicted(client, before), model="model", **columns)
+    shifted = story.shift(after.drop(columns="target")).assign(target=after["target"])
+    for label, batch in (("a normal batch", after), (story.accident, shifted)):
         result = client.monitor_predictions(predicted(client, batch), model=f"model:{version}", **columns)
         drifted = [name for name, column in result.columns.items() if column.drifted]
         verdict = f"[red]drift in {len(drifted)}[/red]" if drifted else "[green]no drift in any[/green]"
         named = f": {', '.join(drifted[:4])}{', ...' if len(drifted) > 4 else ''}" if drifted else ""
         console.print(f"  {label}: {verdict} of {len(result.columns)} columns{named}")
+        for alert in result.alerts:
+            console.print(f"    [red]alert[/red]: {alert.message}")
 
 
 def main() -> None:

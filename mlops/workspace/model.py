@@ -209,6 +209,23 @@ class ProjectWorkspace:
         self.root_path.mkdir(parents=True, exist_ok=True)
         write_atomic(self.metadata_file, dump(self))
 
+    def require_present(self, *, operation: str) -> None:
+        """Raise if the workspace was deleted or moved away, so that nothing is created in its old place.
+
+        Args:
+            operation: The calling method, for the error.
+
+        Raises:
+            WorkspaceNotFoundError: There is no ``workspace.yaml`` any more.
+        """
+        if not self.metadata_file.exists():
+            raise WorkspaceNotFoundError(
+                f"Workspace does not exist: {self.project_name!r} at {self.root_path}",
+                operation=operation,
+                workspace=self.project_name,
+                hint="open the project again where it is now, or create it anew",
+            )
+
     def check_serializable(self) -> None:
         """Raise ``ConfigError`` if the configuration holds a value that YAML cannot."""
         from mlops.workspace.metadata import dump

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlops.errors import IntegrationError, IntegrationUnavailableError, MLOpsError, WorkspaceNotFoundError
+from mlops.errors import IntegrationError, IntegrationUnavailableError, MLOpsError
 from mlops.files import measure, sync_directory
 from mlops.integrations.bentoml_serving import entries
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
@@ -58,13 +58,7 @@ class BentoStore:
             WorkspaceNotFoundError: The workspace was deleted or moved; it is not brought back.
             IntegrationUnavailableError: Something else is where the store should be.
         """
-        if not self.workspace.root_path.is_dir():
-            raise WorkspaceNotFoundError(
-                f"Workspace does not exist: {self.workspace.root_path}",
-                operation=operation,
-                workspace=self.workspace.project_name,
-                hint="create the project again, or open it where it was moved to",
-            )
+        self.workspace.require_present(operation=operation)
         if problem := self.problem():
             raise IntegrationUnavailableError(
                 problem,
