@@ -301,6 +301,19 @@ def test_export_and_restore_at_another_path(
     assert not list((other.context.workspace.state_path / "staging").iterdir())
 
 
+def test_a_project_that_was_never_tracked_can_be_exported(
+    context: ToolContext, make_context: MakeContext, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    tracking = MLflowTracking(context)
+    tracking.export(copy)
+    assert not tracking.database.exists()
+    other = MLflowTracking(make_context("other"))
+    other.restore(copy)
+    assert other.health().state is ToolState.NOT_CREATED
+
+
 def test_restoring_something_else_changes_nothing(context: ToolContext, tmp_path: Path) -> None:
     tracking = MLflowTracking(context)
     with tracking.start_run("mine"):

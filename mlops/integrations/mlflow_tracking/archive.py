@@ -16,7 +16,8 @@ from mlops.integrations.mlflow_tracking import server, store
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking.adapter import MLflowTracking
 
-# A project on a server has its runs listed here: they are the server's to keep.
+# Instead of a database: a project on a server has its runs listed here, which are the server's to keep, and
+# one that was never tracked says so, which tells its copy from a damaged one.
 REMOTE: Final = "tracking.json"
 
 
@@ -36,6 +37,7 @@ def export(tracking: MLflowTracking, destination: Path) -> None:
             (destination / REMOTE).write_text(json.dumps(content, default=_text, indent=1), encoding="utf-8")
             return
         if not tracking.database.exists():
+            (destination / REMOTE).write_text(json.dumps({"uri": None, "runs": []}), encoding="utf-8")
             return
         with (
             store.reading(tracking.database) as source,
