@@ -38,13 +38,13 @@ def deploy(
     labels = {
         "mlops.project": client.project_name,
         "mlops.run_id": registered.run_id or "",
-        "mlops.model": f"{registered.full_name}:{registered.version}",
+        "mlops.model": registered.uri,
         **{key: value for key, value in registered.tags.items() if key.startswith("mlops.data.")},
     }
     return client.serving.deploy(
         client.tracking.models.download(registered),
         model=registered.name,
-        version=registered.version,
+        version=registered.version or registered.model_id,  # a model that was only logged has no version
         labels=labels,
         build_bento=build_bento,
     )

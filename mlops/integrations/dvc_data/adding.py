@@ -194,16 +194,15 @@ class _Reader:
 
 
 def _identify(vault: Vault, ledger: Ledger, source: Path) -> tuple[str, Source]:
-    for name, entry in ledger.heads().items():
-        # A dataset keeps its name, even where a new one in this place would now get another.
-        if vault.places.locate(entry.source) == source:
-            return name, vault.places.describe(source)
     recorded = vault.places.describe(source)
-    return vault.places.dataset_name(recorded), recorded
+    # A dataset keeps its name, even where a new one in this place would now get another.
+    name = vault.places.dataset_at(source, ledger.sources())
+    return name or vault.places.dataset_name(recorded), recorded
 
 
 def _walk(vault: Vault, ledger: Ledger, source: Path, operation: Operation) -> Snapshot:
-    taken = snapshot.take(source, operation, pointers=vault.pointers(ledger))
+    pointers = vault.pointers(ledger) if source.is_dir() else frozenset()
+    taken = snapshot.take(source, operation, pointers=pointers)
     if taken is None:
         raise operation.error(
             DataNotFoundError,

@@ -9,9 +9,7 @@ from mlops.errors import IntegrationError
 from mlops.integrations.dvc_data import snapshot
 from mlops.integrations.dvc_data.hashing import file_md5
 from mlops.integrations.dvc_data.index import read_index
-from mlops.integrations.dvc_data.ledger import Entry, Ledger
 from mlops.integrations.dvc_data.operation import Operation
-from mlops.integrations.dvc_data.remote import RemoteLocation
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.dvc_data.versions import DatasetStatus, DataState, VerifyResult
 
@@ -22,43 +20,53 @@ def status(vault: Vault, operation: Operation) -> list[DatasetStatus]:
     """Return the state of every dataset; see ``DVCData.status``."""
     ledger = vault.ledger(operation)
     remote = vault.remote(operation)
-    return [_status(vault, entry, ledger, remote, operation) for entry in ledger.heads().values()]
+    pointers = vault.pointers(ledger)
+    versions: dict[str, set[str]] = {}
+    for entry in ledger.entries:
+        versions.setdefault(entry.name, set()).add(entry.md5)
+    result = []
+    for name, head in ledger.heads().items():
+        path = vault.places.locate(head.source)
+        state, on_disk, changes = _compare(vault, name, path, versions[name], pointers, operation)
+        pushed = ledger.pushed.get(remote.identity, set())
+        result.append(
+            DatasetStatus(
+                name=name,
+                path=path,
+                state=state,
+                version=vault.version(head, ledger, remote),
+                on_disk=on_disk,
+                pushed=head.md5 in pushed,
+                versions=len(versions[name]),
+                unpushed=len(versions[name] - pushed),
+                changes=tuple(changes[:_MAX_CHANGES]),
+            )
+        )
+    return result
 
 
-def _status(
-    vault: Vault, head: Entry, ledger: Ledger, remote: RemoteLocation, operation: Operation
-) -> DatasetStatus:
-    path = vault.places.locate(head.source)
-    versions = {entry.md5 for entry in ledger.versions(head.name)}
-    pushed = ledger.pushed.get(remote.identity, set())
-    index = read_index(vault.slot(head.name))
-    changes: list[str] = []
-    on_disk = None
+def _compare(
+    vault: Vault,
+    name: str,
+    path: Path,
+    versions: set[str],
+    pointers: frozenset[Path],
+    operation: Operation,
+) -> tuple[DataState, str | None, list[str]]:
+    """Return a source's state, the version it holds, and what changed since it held one."""
+    index = read_index(vault.slot(name))
     try:
-        seen = snapshot.take(path, operation, pointers=vault.pointers(ledger))
+        seen = snapshot.take(path, operation, pointers=pointers)
     except IntegrationError:
         # A link or a pipe that appeared in the source: add will refuse it by name, and it is a change.
-        state = DataState.MODIFIED
-    else:
-        if seen is None:
-            state = DataState.MISSING
-        elif index is None or index.md5 not in versions:
-            state = DataState.MODIFIED
-        else:
-            changes = seen.changes(index.snapshot, exact=False)
-            state = DataState.MODIFIED if changes else DataState.CLEAN
-            on_disk = None if changes else index.md5
-    return DatasetStatus(
-        name=head.name,
-        path=path,
-        state=state,
-        version=vault.version(head, ledger, remote),
-        on_disk=on_disk,
-        pushed=head.md5 in pushed,
-        versions=len(versions),
-        unpushed=len(versions - pushed),
-        changes=tuple(changes[:_MAX_CHANGES]),
-    )
+        return DataState.MODIFIED, None, []
+    if seen is None:
+        return DataState.MISSING, None, []
+    if index is None or index.md5 not in versions:
+        return DataState.MODIFIED, None, []
+    if changes := seen.changes(index.snapshot, exact=False):
+        return DataState.MODIFIED, None, changes
+    return DataState.CLEAN, index.md5, []
 
 
 def verify(vault: Vault, operation: Operation) -> VerifyResult:

@@ -72,6 +72,10 @@ class Ledger:
         last = {entry.name: entry for entry in self.entries}
         return {name: last[name] for name in sorted(last)}
 
+    def sources(self) -> dict[str, Source]:
+        """Return where each dataset was last added from."""
+        return {entry.name: entry.source for entry in self.entries}
+
     def versions(self, name: str | None = None) -> list[Entry]:
         """Return the different versions, of one dataset or all, oldest first by when each was last added."""
         latest: dict[tuple[str, str], Entry] = {}

@@ -151,9 +151,11 @@ class ObjectStore:
         failed: dict[str, BaseException] = {}
         if self._location.path is not None:
             for md5 in md5s:
-                # On a copy-on-write disk DVC leaves a file that is already there as it is.
-                if not self._same_size(md5):
-                    Path(remote.oid_to_path(md5)).unlink(missing_ok=True)
+                path = Path(remote.oid_to_path(md5))
+                # On a copy-on-write disk DVC leaves a file that is already there as it is. Only a truncated one
+                # is removed: another process may be putting the same object there right now.
+                if path.exists() and not self._same_size(md5):
+                    path.unlink(missing_ok=True)
         if md5s:
             with self._reaching():
                 remote.add(

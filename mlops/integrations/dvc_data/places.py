@@ -55,8 +55,7 @@ class Source:
         anchor, location = values["anchor"], str(values["location"])
         if anchor not in ANCHORS:
             raise ValueError(f"unknown anchor {anchor!r}")
-        path = PurePosixPath(location)
-        if path.is_absolute() != (anchor == "absolute") or ".." in path.parts:
+        if location.startswith("/") != (anchor == "absolute") or ".." in location.split("/"):
             raise ValueError(f"bad location {location!r}")
         return cls(anchor, location, values.get("root"), bool(values.get("foreign", False)))
 
@@ -120,6 +119,23 @@ class Places:
         if source.anchor == "repository" and self.repository is not None:
             return self.repository / source.location
         return self.workspace / source.location
+
+    def dataset_at(self, path: Path, datasets: Mapping[str, Source]) -> str | None:
+        """Return the dataset whose source is at a path given by ``absolute``, or None.
+
+        Args:
+            path: The path.
+            datasets: Name to recorded source.
+        """
+        described = self.describe(path)
+        for name, source in datasets.items():
+            if source.anchor == described.anchor:
+                if source.location == described.location:
+                    return name
+            elif self.locate(source) == path:
+                # Recorded before the workspace or the repository was where it is now.
+                return name
+        return None
 
     def may_write(self, source: Source) -> bool:
         """Say whether data may be put back there without the caller naming the place.

@@ -42,12 +42,13 @@ def pull(
     for _, target in places:
         vault.refuse_own_files(target, operation)
     store: ObjectStore | None = None
+    pointers = vault.pointers(ledger)
     result = []
     for item, target in places:
         entry = item.entry
         own = vault.places.locate(entry.source) == target
         index = read_index(vault.slot(entry.name)) if own else None
-        present = snapshot.take(target, operation, pointers=vault.pointers(ledger))
+        present = snapshot.take(target, operation, pointers=pointers)
         if (
             present is None
             or index is None
@@ -58,7 +59,7 @@ def pull(
                 from mlops.integrations.dvc_data.objects import ObjectStore
 
                 store = ObjectStore(vault, vault.ensure(operation), operation)
-            restorer = _Restorer(vault, store, ledger, operation, target, present, index)
+            restorer = _Restorer(vault, store, ledger, pointers, operation, target, present, index)
             entry, restored = restorer.restore(entry, force=force)
             if item.adopt and restored is not None:
                 ledger = record(vault, entry, restored, operation, pointer=False)
@@ -79,6 +80,7 @@ class _Restorer:
         vault: Vault,
         objects: ObjectStore,
         ledger: Ledger,
+        pointers: frozenset[Path],
         operation: Operation,
         target: Path,
         present: Snapshot | None,
@@ -87,6 +89,7 @@ class _Restorer:
         self._vault = vault
         self._objects = objects
         self._ledger = ledger
+        self._pointers = pointers
         self._operation = operation
         self._target = target
         self._present = present
@@ -176,7 +179,7 @@ class _Restorer:
             )
 
     def _refuse_changes(self) -> None:
-        now = snapshot.take(self._target, self._operation, pointers=self._vault.pointers(self._ledger))
+        now = snapshot.take(self._target, self._operation, pointers=self._pointers)
         before = self._present if self._present is not None else Snapshot(False, {})
         if changes := (now if now is not None else Snapshot(False, {})).changes(before, exact=True):
             first = self._target / changes[0] if changes[0] else self._target
@@ -244,10 +247,9 @@ class _Restorer:
             Path(directory).rmdir()
 
     def _settled_snapshot(self) -> Snapshot:
-        pointers = self._vault.pointers(self._ledger)
-        after = snapshot.take(self._target, self._operation, pointers=pointers)
+        after = snapshot.take(self._target, self._operation, pointers=self._pointers)
         if after is not None and not snapshot.settled(after):
-            after = snapshot.take(self._target, self._operation, pointers=pointers)
+            after = snapshot.take(self._target, self._operation, pointers=self._pointers)
         return after if after is not None else Snapshot(False, {})
 
     def _lost(self, labels: list[str]) -> DataIntegrityError:

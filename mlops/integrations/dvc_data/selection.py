@@ -58,11 +58,7 @@ class Selection:
         """Return the name of the dataset that a name or path means, or None."""
         if isinstance(target, str) and target in self._heads:
             return target
-        path = self._vault.places.absolute(target)
-        for name, entry in self._heads.items():
-            if self._vault.places.locate(entry.source) == path:
-                return name
-        return None
+        return self._vault.places.dataset_at(self._vault.places.absolute(target), self._ledger.sources())
 
     def required_dataset(self, target: str | Path) -> str:
         """Return the name of the dataset that a name or path means.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mlops import names
-from mlops.errors import DataIntegrityError, IntegrationError, ReferenceDataError
-from mlops.files import Usage, measure, sync_directory
-from mlops.integrations.evidently_monitoring import alerts, history, project
+from mlops.errors import DataIntegrityError, ReferenceDataError
+from mlops.files import Usage, measure
+from mlops.integrations.evidently_monitoring import alerts, history, project, transfer
 from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, sample, to_frame
 from mlops.integrations.evidently_monitoring.infer import column_schema, task_spec
 from mlops.integrations.evidently_monitoring.reference import ReferenceStore
@@ -336,12 +334,7 @@ class EvidentlyMonitoring:
         Args:
             destination: The directory.
         """
-        if not self.path.is_dir():
-            return
-        with self._workspace.lock(TOOL, timeout=self._lock_timeout, operation="export"):
-            shutil.copytree(
-                self.path, destination, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*.tmp")
-            )
+        transfer.export(self._workspace, destination, lock_timeout=self._lock_timeout)
 
     def restore(self, source: Path) -> None:
         """Replace everything by an exported copy, under this workspace's own project id and name.
@@ -352,34 +345,8 @@ class EvidentlyMonitoring:
         Raises:
             IntegrationError: There is no such directory.
         """
-        if not source.is_dir():
-            raise IntegrationError(
-                f"There is no exported monitoring data at {source}",
-                tool=TOOL,
-                operation="restore",
-                workspace=self._workspace.project_name,
-                hint="pass the directory that export() wrote",
-            )
-        staging = self._workspace.state_path / "staging" / f"restore-{uuid.uuid4().hex}"
-        staging.mkdir(parents=True)
-        try:
-            shutil.copytree(source, staging / "new")
-            project.adopt(staging / "new", self._workspace, operation="restore")
-            with self._workspace.lock(TOOL, timeout=self._lock_timeout, operation="restore"):
-                if self.path.exists():
-                    self.path.rename(staging / "old")
-                (staging / "new").rename(self.path)
-                sync_directory(self.path.parent)
-        except BaseException:
-            # Between the two renames the former data is only in staging: put it back.
-            if (staging / "old").exists() and not self.path.exists():
-                (staging / "old").rename(self.path)
-            raise
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        transfer.restore(self._workspace, source, lock_timeout=self._lock_timeout)
         self.close()
-        if (self.path / self.project_id).exists():
-            project.ensure(self._workspace, lock_timeout=self._lock_timeout, operation="restore")
 
     def close(self) -> None:
         """Forget the reference data kept in memory."""
