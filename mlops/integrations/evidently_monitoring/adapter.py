@@ -212,8 +212,7 @@ class EvidentlyMonitoring:
         """
         name, _ = self._model(model, "history")
         records = history.read(self.path / history.HISTORY_FILE)[::-1]
-        chosen = [record for record in records if name is None or record["model"] == name]
-        return chosen[:limit]
+        return [record for record in records if name is None or record["model"] == name][:limit]
 
     def alerts(self, model: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
         """Return the alerts raised, newest first.
