@@ -11,7 +11,7 @@ from mlops.client.session import ProjectSession
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking import Run
-    from mlops.integrations.mlflow_tracking.models import ModelVersion
+    from mlops.integrations.mlflow_tracking.versions import ModelVersion
 
 
 class RunVerbs(ProjectSession):

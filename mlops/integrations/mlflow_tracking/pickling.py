@@ -67,7 +67,7 @@ def dump_pickle(value: Any, path: Path) -> None:
     Where own code holds something that cannot be pickled, such as a lock at module level, it is referred to
     by its import path instead, as pickle does; the object then loads where that module can be imported.
     """
-    import cloudpickle  # type: ignore[import-untyped]
+    import cloudpickle
     from cloudpickle import cloudpickle as reducers
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]

@@ -117,7 +117,7 @@ def _write_sklearn(request: Request, path: Path, meta: Any) -> None:
 
 def _write_function(request: Request, path: Path, meta: Any) -> None:
     """Store what predicts as a pickled ``PythonModel``, in the layout that MLflow reads."""
-    import cloudpickle  # type: ignore[import-untyped]
+    import cloudpickle
     import mlflow.pyfunc
 
     if is_python_model(request.model):
