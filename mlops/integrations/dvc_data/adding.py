@@ -67,8 +67,9 @@ def add(
         again = _walk(vault, ledger, source, operation)
         if changes := again.changes(seen, exact=True):
             raise _changed(source, changes, operation)
-        objects.store(staged)
-        md5 = objects.store_tree(reader.hashes, staging) if seen.directory else reader.hashes[""]
+        for digest, copy in staged.items():
+            vault.cache.take(digest, copy)
+        md5 = objects.store_listing(reader.hashes, staging) if seen.directory else reader.hashes[""]
     entry = Entry(name, recorded, md5, seen.size, len(seen.files), datetime.now(UTC))
     ledger = record(vault, entry, SourceIndex(md5, seen, reader.hashes), operation, pointer=pointer)
     return vault.version(ledger.heads()[name], ledger, remote)
@@ -161,7 +162,7 @@ class _Reader:
         staged: dict[str, Path] = {}
         for number, (name, stat) in enumerate(self._seen.files.items()):
             known = self._index.unchanged(name, stat) if self._index is not None else None
-            if known is not None and self._stored(known, stat.size):
+            if known is not None and self._vault.cache.size(known) == stat.size:
                 self.hashes[name] = known
                 self._report(stat.size)
                 continue
@@ -178,14 +179,11 @@ class _Reader:
                     hint="check the file's permissions",
                 ) from error
             self.hashes[name] = md5
-            if md5 in staged or self._stored(md5, stat.size):
+            if md5 in staged or self._vault.cache.size(md5) == stat.size:
                 copy.unlink()
             else:
                 staged[md5] = copy
         return staged
-
-    def _stored(self, md5: str, size: int) -> bool:
-        return _size(self._vault.object_path(md5)) == size
 
     def _report(self, count: int) -> None:
         self._done += count
@@ -217,16 +215,9 @@ def _unchanged(vault: Vault, head: Entry, index: SourceIndex, seen: Snapshot) ->
     if index.md5 != head.md5 or seen.changes(index.snapshot, exact=True):
         return False
     objects = {index.hashes[name]: stat.size for name, stat in seen.files.items()}
-    if any(_size(vault.object_path(md5)) != size for md5, size in objects.items()):
+    if any(vault.cache.size(md5) != size for md5, size in objects.items()):
         return False
-    return vault.object_path(head.md5).is_file()
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
+    return vault.cache.size(head.md5) is not None
 
 
 def _check_name(source: Path, operation: Operation) -> None:

@@ -9,6 +9,7 @@ from mlops.errors import IntegrationError
 from mlops.integrations.dvc_data import snapshot
 from mlops.integrations.dvc_data.hashing import file_md5
 from mlops.integrations.dvc_data.index import read_index
+from mlops.integrations.dvc_data.object_directory import ObjectDirectory
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.dvc_data.versions import DatasetStatus, DataState, VerifyResult
@@ -78,11 +79,12 @@ def verify(vault: Vault, operation: Operation) -> VerifyResult:
 
     remote = vault.remote(operation)
     reader = _Reader()
-    remote_files = remote.path / "files" / "md5" if remote.path is not None else None
+    places = [vault.cache]
+    if remote.path is not None:
+        places.append(ObjectDirectory(remote.path / "files" / "md5"))
 
     def copies(md5: str) -> list[Path]:
-        roots = [vault.cache] + ([remote_files] if remote_files is not None else [])
-        return [path for root in roots if reader.whole(path := root / md5[:2] / md5[2:], md5)]
+        return [place.path(md5) for place in places if reader.whole(place.path(md5), md5)]
 
     unsure: dict[str, list[str]] = {}
     for entry in entries:
@@ -95,7 +97,7 @@ def verify(vault: Vault, operation: Operation) -> VerifyResult:
                 if not copies(item["md5"]):
                     unsure.setdefault(item["md5"], []).append(f"{item['relpath']} of {label}")
     if unsure and remote.path is None:
-        gone = ObjectStore(vault, remote, operation).missing_remotely(unsure)
+        gone = ObjectStore(vault, remote, operation).remote.missing(unsure)
         unsure = {md5: labels for md5, labels in unsure.items() if md5 in gone}
     missing = sorted(label for labels in unsure.values() for label in labels)
     return VerifyResult(reader.count, tuple(sorted(reader.damaged)), tuple(missing))

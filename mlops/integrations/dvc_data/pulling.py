@@ -156,7 +156,9 @@ class _Restorer:
         """Raise if something would be overwritten or removed that could not be restored."""
         pushed = self._ledger.pushed.get(self._vault.remote(self._operation).identity, set())
         edits = {
-            name: md5 for name, md5 in doomed.items() if not self._objects.in_cache(md5) and md5 not in pushed
+            name: md5
+            for name, md5 in doomed.items()
+            if self._objects.cache.size(md5) is None and md5 not in pushed
         }
         if edits and "" not in existing:
             from mlops.integrations.dvc_data.objects import tree_md5
@@ -209,7 +211,7 @@ class _Restorer:
         return staged
 
     def _copy(self, md5: str, copy: Path) -> bool:
-        if copy_and_hash(self._vault.object_path(md5), copy) == md5:
+        if copy_and_hash(self._vault.cache.path(md5), copy) == md5:
             return True
         copy.unlink()
         self._objects.set_aside(md5)

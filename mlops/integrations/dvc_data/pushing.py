@@ -32,16 +32,15 @@ class _Plan:
             if files is not None and version not in missing and missing.isdisjoint(files.values())
         }
 
-    def describe(self, entries: Sequence[Entry], missing: set[str], lost_listings: set[str]) -> list[str]:
+    def describe(self, entries: Sequence[Entry], missing: set[str]) -> list[str]:
         lost = []
         for entry in entries:
             files = self.files[entry.md5]
             label = f"{entry.name}@{entry.md5}"
-            if files is None or (entry.md5 in lost_listings and entry.md5.endswith(".dir")):
+            names = [name for name, md5 in sorted((files or {}).items()) if md5 in missing]
+            lost += [f"{name} of {label}" if name else label for name in names]
+            if not names and (files is None or entry.md5 in missing):
                 lost.append(f"the file list of {label}")
-            for name, md5 in sorted((files or {}).items()):
-                if md5 in missing:
-                    lost.append(f"{name} of {label}" if name else label)
         return lost
 
 
@@ -60,21 +59,23 @@ def push(vault: Vault, entries: Sequence[Entry], operation: Operation) -> PushRe
 
     objects = ObjectStore(vault, location, operation)
     plan = _plan(objects, entries)
-    wanted = objects.missing_remotely(plan.objects())
-    unpushable = {md5 for md5 in wanted if not objects.intact(md5)}
-    failed: dict[str, BaseException] = {}
-    files = sorted(md5 for md5 in wanted - unpushable if not md5.endswith(".dir"))
-    failed |= objects.upload(files)
-    absent = unpushable | objects.missing_remotely(files)
+    remote = objects.remote
+    wanted = remote.missing(plan.objects())
+    files = sorted(md5 for md5 in wanted if not md5.endswith(".dir"))
+    failed = remote.upload(files)
+    absent = remote.missing(files)
     listings = sorted(
-        version
-        for version in wanted - unpushable
-        if version.endswith(".dir") and absent.isdisjoint((plan.files[version] or {}).values())
+        md5
+        for md5 in wanted.difference(files)
+        if (children := plan.files[md5]) is not None and absent.isdisjoint(children.values())
     )
-    failed |= objects.upload(listings)
-    absent |= objects.missing_remotely(wanted - set(files))
+    failed |= remote.upload(listings)
+    absent |= remote.missing(wanted.difference(files))
+    for md5 in absent - failed.keys():
+        # One that is damaged is moved out of the way, so that adding the data again stores it anew.
+        objects.intact(md5)
     sent = wanted - absent
-    size = sum(vault.object_path(md5).stat().st_size for md5 in sent)
+    size = sum(vault.cache.size(md5) or 0 for md5 in sent)
     complete = plan.complete(absent)
     with vault.lock(operation):
         ledger = vault.ledger(operation)
@@ -82,8 +83,8 @@ def push(vault: Vault, entries: Sequence[Entry], operation: Operation) -> PushRe
             event = pushed_event(location.identity, news, datetime.now(UTC))
             append(vault.ledger_path, [event])
             ledger.pushed.setdefault(location.identity, set()).update(news)
-    objects.refuse_failed(failed)
-    if lost := plan.describe(entries, absent, unpushable):
+    remote.refuse(failed)
+    if lost := plan.describe(entries, absent):
         raise refuse_missing(
             lost,
             operation,

@@ -25,6 +25,7 @@ from mlops import names
 from mlops.errors import IntegrationUnavailableError, IsolationError, WorkspaceNotFoundError
 from mlops.files import write_atomic
 from mlops.integrations.dvc_data.ledger import FILE_NAME, Entry, Ledger, read_ledger
+from mlops.integrations.dvc_data.object_directory import ObjectDirectory
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.places import Places
 from mlops.integrations.dvc_data.pointer import pointer_path
@@ -51,7 +52,7 @@ class Vault:
         self.root = self.workspace.dvc_path
         self.dvc_dir = self.root / ".dvc"
         self.config = self.dvc_dir / "config"
-        self.cache = self.dvc_dir / "cache" / "files" / "md5"
+        self.cache = ObjectDirectory(self.dvc_dir / "cache" / "files" / "md5")
         self.corrupt = self.dvc_dir / "tmp" / "corrupt"
         self.datasets = self.root / "datasets"
         self.ledger_path = self.root / FILE_NAME
@@ -74,10 +75,6 @@ class Vault:
         key = hashlib.sha256(dataset.encode()).hexdigest()[:10]
         readable = re.sub(r"[^A-Za-z0-9._-]+", "_", dataset)[-_SLOT_NAME_LENGTH:].strip("._-") or "data"
         return self.datasets / f"{readable}-{key}"
-
-    def object_path(self, md5: str) -> Path:
-        """Return where the cache keeps an object."""
-        return self.cache / md5[:2] / md5[2:]
 
     def version(self, entry: Entry, ledger: Ledger, remote: RemoteLocation) -> DataVersion:
         """Return a ledger's entry as it is now."""
@@ -123,7 +120,7 @@ class Vault:
                 hint="create the project again, or open it where it is now",
             )
         remote = self.remote(operation)
-        for directory in (self.cache, self.dvc_dir / "tmp", self.datasets):
+        for directory in (self.cache.root, self.dvc_dir / "tmp", self.datasets):
             directory.mkdir(parents=True, exist_ok=True)
         if remote.path is not None and remote.required is None:
             remote.path.mkdir(parents=True, exist_ok=True)
@@ -164,7 +161,7 @@ class Vault:
         own: dict[str, Any] = {"url": remote.url}
         return {
             "core": {"remote": names.DVC_REMOTE, "no_scm": True, "analytics": False, "check_update": False},
-            "cache": {"dir": str(self.cache.parents[1]), "type": ["reflink", "hardlink", "copy"]},
+            "cache": {"dir": str(self.cache.root.parents[1]), "type": ["reflink", "hardlink", "copy"]},
             "remote": {names.DVC_REMOTE: own},
         }
 
