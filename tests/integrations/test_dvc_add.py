@@ -297,8 +297,9 @@ def test_somebody_elses_pointer_is_not_overwritten(data: DVCData, tmp_path: Path
         "my notes",
         "outs:\n- md5: 0\n  path: other.csv\n",
         "frozen: true\ndeps:\n- path: s3://x\nouts:\n- md5: a\n  path: train.csv\n",
-        "outs:\n- md5: a\n  path: train.csv\n  desc: mine\n",
+        "outs:\n- md5: 900150983cd24fb0d6963f7d28e17f72\n  path: train.csv\n  desc: mine\n",
         "outs: [",
+        "outs:\n- md5: ../../x\n  path: train.csv\n",
     ]
     for text in kept:
         pointer.write_text(text)
@@ -308,7 +309,9 @@ def test_somebody_elses_pointer_is_not_overwritten(data: DVCData, tmp_path: Path
         assert data.datasets() == []
     assert data.add(source, pointer=False).size == 1
     assert pointer.read_text() == kept[-1]
-    pointer.write_text("outs:\n- md5: aaaa\n  size: 3\n  hash: md5\n  path: train.csv\n")
+    pointer.write_text(
+        "outs:\n- md5: 900150983cd24fb0d6963f7d28e17f72\n  size: 3\n  hash: md5\n  path: train.csv\n"
+    )
     version = data.add(source)
     assert pointer.read_text() == version.pointer
 
@@ -402,3 +405,52 @@ def test_nothing_is_printed_or_logged_by_default(
         logging.getLogger().removeHandler(handler)
     assert capfd.readouterr() == ("", "")
     assert stream.getvalue() == ""
+
+
+def test_an_error_of_the_progress_function_passes_through(data: DVCData, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("1")
+    cause = KeyError("cause")
+    mine = FileNotFoundError("mine")
+    mine.__cause__ = cause
+
+    def fail(done: int, total: int) -> None:
+        raise mine
+
+    with pytest.raises(FileNotFoundError) as caught:
+        data.add(tmp_path / "a.csv", progress=fail)
+    assert caught.value is mine
+    assert mine.__cause__ is cause
+    assert mine.__context__ is None
+    assert data.datasets() == []
+
+
+def test_threads_that_store_the_same_data_at_once_agree(context: ToolContext, tmp_path: Path) -> None:
+    source = tmp_path / "set"
+    source.mkdir()
+    for number in range(15):
+        (source / str(number)).write_text(str(number))
+    failures: list[BaseException] = []
+    start = threading.Barrier(4)
+
+    def work() -> None:
+        data = DVCData(context)
+        try:
+            start.wait()
+            data.add(source)
+            data.push()
+        except BaseException as error:  # noqa: BLE001 - reported below
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0001)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert failures == []
+    assert len(DVCData(context).history()) == 1
+    assert DVCData(context).verify().ok

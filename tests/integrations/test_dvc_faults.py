@@ -182,3 +182,29 @@ def test_processes_that_add_and_push_at_once_lose_nothing(data: DVCData, tmp_pat
     assert len(data.history()) == 32
     assert data.summary()["unpushed"] == 0
     assert data.verify().ok
+
+
+def test_a_full_disk_is_an_error_and_nothing_is_recorded(data: DVCData, tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"first")
+    data.add(source)
+    source.write_bytes(os.urandom(300_000))
+    code = """
+        import resource
+        from mlops.errors import IntegrationUnavailableError
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            data.add(folder)
+        except IntegrationUnavailableError as error:
+            print(error.operation, error.tool, "cannot be written" in str(error), bool(error.hint))
+    """
+    process = child(data, source, code)
+    assert process.communicate() == ("add dvc True True\n", "")
+    assert len(data.history()) == 1
+    data.add(source)
+    code = code.replace("data.add(folder)", "data.push()").replace("cannot be written", "cannot be used")
+    process = child(data, source, code)
+    assert process.communicate() == ("push dvc True True\n", "")
+    assert [version.pushed for version in data.history()] == [True, False]
+    assert data.push().objects == 1
+    assert data.verify().ok

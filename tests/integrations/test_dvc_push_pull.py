@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -321,15 +322,23 @@ def test_a_damaged_cache_is_healed_from_the_remote(data: DVCData, tmp_path: Path
     assert not (tmp_path / "x.csv").exists()
 
 
-def test_a_listing_cannot_write_outside_its_target(data: DVCData, tmp_path: Path) -> None:
-    import hashlib
-
+@pytest.mark.parametrize(
+    "listing",
+    [
+        b'[{"md5": "c4ca4238a0b923820dcc509a6f75849b", "relpath": "../../evil"}]',
+        b'[{"md5": "c4ca4238a0b923820dcc509a6f75849b", "relpath": "/tmp/evil"}]',
+        b'[{"md5": "c4ca4238a0b923820dcc509a6f75849b", "relpath": ""}]',
+        b'[{"md5": "../../../../../../evil", "relpath": "a"}]',
+        b'{"md5": 1}',
+        b"no json",
+    ],
+)
+def test_a_listing_cannot_write_outside_its_target(data: DVCData, tmp_path: Path, listing: bytes) -> None:
     data.ensure()
-    listing = b'[{"md5": "c4ca4238a0b923820dcc509a6f75849b", "relpath": "../../evil"}]'
     md5 = hashlib.md5(listing).hexdigest() + ".dir"  # noqa: S324 - DVC's hash
     (remote_of(data) / md5[:2]).mkdir(parents=True)
     (remote_of(data) / md5[:2] / md5[2:]).write_bytes(listing)
-    with pytest.raises(DataIntegrityError, match="bad name"):
+    with pytest.raises(DataIntegrityError, match="the file list of b@"):
         data.pull(version=md5, destination=tmp_path / "a" / "b")
     assert not (tmp_path / "evil").exists()
 

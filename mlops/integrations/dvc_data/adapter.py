@@ -177,7 +177,9 @@ class DVCData:
 
     def ensure(self) -> None:
         """Create the vault if it is missing; DVC is not needed for that."""
-        self._vault.ensure(self._vault.operation("ensure"))
+        operation = self._vault.operation("ensure")
+        with operation.storing(self._vault.root):
+            self._vault.ensure(operation)
 
     def health(self) -> ToolHealth:
         """Say whether data can be added and pushed, without importing DVC or contacting a remote."""

@@ -56,23 +56,18 @@ def add(
         return vault.version(head, ledger, vault.remote(operation))
     if not snapshot.settled(seen):
         seen = _walk(vault, ledger, source, operation)
-    remote = vault.ensure(operation)
-
-    from mlops.integrations.dvc_data.objects import ObjectStore
-
-    objects = ObjectStore(vault, remote, operation)
-    with vault.staging() as staging:
-        reader = _Reader(vault, source, seen, index, operation, progress)
-        staged = reader.read(staging)
-        again = _walk(vault, ledger, source, operation)
-        if changes := again.changes(seen, exact=True):
-            raise _changed(source, changes, operation)
-        for digest, copy in staged.items():
-            vault.cache.take(digest, copy)
-        md5 = objects.store_listing(reader.hashes, staging) if seen.directory else reader.hashes[""]
-    entry = Entry(name, recorded, md5, seen.size, len(seen.files), datetime.now(UTC))
-    ledger = record(vault, entry, SourceIndex(md5, seen, reader.hashes), operation, pointer=pointer)
-    return vault.version(ledger.heads()[name], ledger, remote)
+    addition = _Addition(vault, operation, source, ledger, progress)
+    try:
+        with operation.storing(vault.root):
+            remote = vault.ensure(operation)
+            md5 = addition.store(seen, index)
+            entry = Entry(name, recorded, md5, seen.size, len(seen.files), datetime.now(UTC))
+            stored = SourceIndex(md5, seen, addition.hashes)
+            ledger = record(vault, entry, stored, operation, pointer=pointer)
+            return vault.version(ledger.heads()[name], ledger, remote)
+    except _CallbackError as failure:
+        error = failure.error
+    raise error
 
 
 def record(vault: Vault, entry: Entry, index: SourceIndex, operation: Operation, *, pointer: bool) -> Ledger:
@@ -136,48 +131,56 @@ def write_pointer(source: Path, entry: Entry) -> None:
         write_atomic(path, pointer_text(source.name, md5=entry.md5, size=entry.size, files=files))
 
 
-class _Reader:
-    """Reads the files of a source that were touched since the last time, copying each while hashing it."""
+class _CallbackError(Exception):
+    """Carries what the caller's progress function raised past the handling of our own errors."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Addition:
+    """Stores one source's content, reading only the files that were touched since the last time.
+
+    Each file is copied while it is hashed, so that what is kept is what the hash was made from.
+    """
 
     def __init__(
-        self,
-        vault: Vault,
-        source: Path,
-        seen: Snapshot,
-        index: SourceIndex | None,
-        operation: Operation,
-        progress: Progress | None,
+        self, vault: Vault, operation: Operation, source: Path, ledger: Ledger, progress: Progress | None
     ) -> None:
         self._vault = vault
-        self._source = source
-        self._seen = seen
-        self._index = index
         self._operation = operation
+        self._source = source
+        self._ledger = ledger
         self._progress = progress
-        self._done = 0
+        self._done = self._total = 0
         self.hashes: dict[str, str] = {}
 
-    def read(self, staging: Path) -> dict[str, Path]:
-        """Fill ``hashes`` and return the copies made, by hash."""
+    def store(self, seen: Snapshot, index: SourceIndex | None) -> str:
+        """Put what the cache lacks into it, fill ``hashes``, and return the hash of the whole."""
+        from mlops.integrations.dvc_data.objects import ObjectStore
+
+        objects = ObjectStore(self._vault, self._vault.remote(self._operation), self._operation)
+        self._total = seen.size
+        with self._vault.staging() as staging:
+            staged = self._read(seen, index, staging)
+            again = _walk(self._vault, self._ledger, self._source, self._operation)
+            if changes := again.changes(seen, exact=True):
+                raise _changed(self._source, changes, self._operation)
+            for md5, copy in staged.items():
+                self._vault.cache.take(md5, copy)
+            return objects.store_listing(self.hashes, staging) if seen.directory else self.hashes[""]
+
+    def _read(self, seen: Snapshot, index: SourceIndex | None, staging: Path) -> dict[str, Path]:
         staged: dict[str, Path] = {}
-        for number, (name, stat) in enumerate(self._seen.files.items()):
-            known = self._index.unchanged(name, stat) if self._index is not None else None
+        for number, (name, stat) in enumerate(seen.files.items()):
+            known = index.unchanged(name, stat) if index is not None else None
             if known is not None and self._vault.cache.size(known) == stat.size:
                 self.hashes[name] = known
                 self._report(stat.size)
                 continue
-            path = self._source / name if name else self._source
             copy = staging / str(number)
-            try:
-                md5 = copy_and_hash(path, copy, progress=self._report)
-            except FileNotFoundError as error:
-                raise _changed(self._source, [name], self._operation) from error
-            except PermissionError as error:
-                raise self._operation.error(
-                    IntegrationError,
-                    f"{path} cannot be read: {error.strerror}",
-                    hint="check the file's permissions",
-                ) from error
+            md5 = self._copy(name, copy)
             self.hashes[name] = md5
             if md5 in staged or self._vault.cache.size(md5) == stat.size:
                 copy.unlink()
@@ -185,10 +188,26 @@ class _Reader:
                 staged[md5] = copy
         return staged
 
+    def _copy(self, name: str, copy: Path) -> str:
+        path = self._source / name if name else self._source
+        try:
+            return copy_and_hash(path, copy, progress=self._report)
+        except FileNotFoundError as error:
+            raise _changed(self._source, [name], self._operation) from error
+        except PermissionError as error:
+            raise self._operation.error(
+                IntegrationError,
+                f"{path} cannot be read: {error.strerror}",
+                hint="check the file's permissions",
+            ) from error
+
     def _report(self, count: int) -> None:
         self._done += count
         if self._progress is not None:
-            self._progress(self._done, self._seen.size)
+            try:
+                self._progress(self._done, self._total)
+            except BaseException as error:
+                raise _CallbackError(error) from error
 
 
 def _identify(vault: Vault, ledger: Ledger, source: Path) -> tuple[str, Source]:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from mlops.errors import ArchiveError
-from mlops.integrations.dvc_data.ledger import FILE_NAME, read_ledger, rewrite
+from mlops.integrations.dvc_data.ledger import FILE_NAME, Ledger, read_ledger, rewrite
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.vault import Vault
 
@@ -66,6 +66,14 @@ def restore(vault: Vault, source: Path, operation: Operation) -> None:
             f"{source} is not an exported DVC store: it has no .dvc/config",
             hint="name a directory written by export",
         )
+    with operation.storing(vault.root):
+        _replace(vault, source, incoming, files, operation)
+
+
+def _replace(
+    vault: Vault, source: Path, incoming: Ledger, files: list[PurePosixPath], operation: Operation
+) -> None:
+    before = list(_files(vault.root))
     vault.ensure(operation)
     objects = [path for path in files if _is_object(path)]
     for relative in objects:
@@ -78,7 +86,8 @@ def restore(vault: Vault, source: Path, operation: Operation) -> None:
             if relative.parts[0] == "datasets":
                 _copy_whole(source / relative, vault.root / relative)
         rewrite(vault.ledger_path, incoming, root=str(vault.places.workspace), at=datetime.now(UTC))
-        for relative in list(_files(vault.root)):
+        # Only what was there at first: an add at work right now may have stored objects meanwhile.
+        for relative in before:
             if (_is_object(relative) or relative.parts[0] == "datasets") and relative not in kept:
                 (vault.root / relative).unlink(missing_ok=True)
 

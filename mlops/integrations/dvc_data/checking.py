@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from mlops.errors import IntegrationError
 from mlops.integrations.dvc_data import snapshot
 from mlops.integrations.dvc_data.hashing import file_md5
 from mlops.integrations.dvc_data.index import read_index
+from mlops.integrations.dvc_data.listing import parse_listing
 from mlops.integrations.dvc_data.object_directory import ObjectDirectory
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.vault import Vault
@@ -93,9 +93,10 @@ def verify(vault: Vault, operation: Operation) -> VerifyResult:
         if not listings:
             unsure.setdefault(entry.md5, []).append(label)
         elif entry.md5.endswith(".dir"):
-            for item in json.loads(listings[0].read_bytes()):
-                if not copies(item["md5"]):
-                    unsure.setdefault(item["md5"], []).append(f"{item['relpath']} of {label}")
+            files = parse_listing(listings[0].read_bytes()) or {}
+            for name, md5 in files.items():
+                if not copies(md5):
+                    unsure.setdefault(md5, []).append(f"{name} of {label}")
     if unsure and remote.path is None:
         gone = ObjectStore(vault, remote, operation).remote.missing(unsure)
         unsure = {md5: labels for md5, labels in unsure.items() if md5 in gone}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 _BLOCK: Final = 1 << 20
+# An object's path is made of its hash, so a hash read from a file or a remote must be one.
+FULL_HASH: Final = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 
 
 def file_md5(path: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from mlops.errors import DataIntegrityError
 from mlops.files import write_atomic
+from mlops.integrations.dvc_data.hashing import FULL_HASH
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.places import Source
 
@@ -171,6 +172,8 @@ def _entry(event: Mapping[str, Any]) -> Entry:
     added_at = datetime.fromisoformat(event["at"])
     if added_at.tzinfo is None:
         raise ValueError("the time has no zone")
+    if not FULL_HASH.fullmatch(event["md5"]):
+        raise ValueError(f"{event['md5']!r} is no md5")
     return Entry(
         name=str(event["name"]),
         source=Source.from_dict(event["source"]),

@@ -7,13 +7,12 @@ objects by their hash, a directory's listing by DVC's own class, pointers for pl
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from mlops.errors import DataIntegrityError, IntegrationUnavailableError
+from mlops.integrations.dvc_data.listing import listing_bytes, listing_md5, parse_listing
 from mlops.integrations.dvc_data.loading import load_dvc
 from mlops.integrations.dvc_data.object_directory import ObjectDirectory
 from mlops.integrations.dvc_data.operation import Operation
@@ -135,10 +134,10 @@ class ObjectStore:
 
     def store_listing(self, hashes: Mapping[str, str], staging: Path) -> str:
         """Put a directory's listing into the cache and return its hash, which ends in ``.dir``."""
-        listing = _listing(hashes)
+        listing = listing_bytes(hashes)
         staged = staging / "listing"
         staged.write_bytes(listing)
-        md5 = _listing_md5(listing)
+        md5 = listing_md5(listing)
         self.cache.take(md5, staged)
         return md5
 
@@ -151,8 +150,7 @@ class ObjectStore:
             return {"": md5}
         if not self.intact(md5):
             return None
-        listing = json.loads(self.cache.path(md5).read_bytes())
-        return {str(item["relpath"]): str(item["md5"]) for item in listing}
+        return parse_listing(self.cache.path(md5).read_bytes())
 
     def intact(self, md5: str) -> bool:
         """Re-read a cached object; one whose bytes are not what its name says is moved out of the way."""
@@ -177,11 +175,6 @@ class ObjectStore:
         return {md5 for md5 in wanted if self.cache.size(md5) is None}
 
 
-def tree_md5(hashes: Mapping[str, str]) -> str:
-    """Return the hash of a directory with these files; DVC must be loaded."""
-    return _listing_md5(_listing(hashes))
-
-
 def refuse_missing(missing: Sequence[str], operation: Operation, *, hint: str) -> DataIntegrityError:
     """Return the error that names stored data which is gone.
 
@@ -197,18 +190,3 @@ def refuse_missing(missing: Sequence[str], operation: Operation, *, hint: str) -
         hint=hint,
         details={"missing": list(missing)},
     )
-
-
-def _listing(hashes: Mapping[str, str]) -> bytes:
-    from dvc_data.hashfile.hash_info import HashInfo
-    from dvc_data.hashfile.tree import Tree
-
-    tree = Tree()
-    for name, md5 in hashes.items():
-        tree.add(tuple(name.split("/")), None, HashInfo("md5", md5))
-    return bytes(tree.as_bytes())
-
-
-def _listing_md5(listing: bytes) -> str:
-    # Not Tree.digest: it leaves a copy of every listing in fsspec's process-wide memory filesystem.
-    return f"{hashlib.md5(listing, usedforsecurity=False).hexdigest()}.dir"

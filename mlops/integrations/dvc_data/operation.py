@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from mlops.errors import IntegrationError, MLOpsError
+from mlops.errors import IntegrationError, IntegrationUnavailableError, MLOpsError
 
 TOOL: Final = "dvc"
 ErrorT = TypeVar("ErrorT", bound=MLOpsError)
@@ -44,3 +46,25 @@ class Operation:
         if issubclass(kind, IntegrationError):
             common["tool"] = TOOL
         return kind(message, **common)
+
+    @contextlib.contextmanager
+    def storing(self, place: Path) -> Iterator[None]:
+        """Turn what the operating system refuses while writing into an error that names the place.
+
+        Args:
+            place: The directory or file that is written.
+
+        Raises:
+            IntegrationUnavailableError: The disk is full, the place is read-only, or the like.
+        """
+        try:
+            yield
+        except MLOpsError:
+            # Some of these are OSErrors as well.
+            raise
+        except OSError as error:
+            raise self.error(
+                IntegrationUnavailableError,
+                f"{place} cannot be written: {error}",
+                hint="check the disk's free space and the permissions; what was stored before is unharmed",
+            ) from error

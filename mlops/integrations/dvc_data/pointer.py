@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mlops.integrations.dvc_data.hashing import FULL_HASH
+
 SUFFIX: Final = ".dvc"
 _PLAIN_KEYS: Final = {"md5", "size", "nfiles", "hash", "path", "isexec"}
 # DVC reads YAML 1.2, where such text is a number; PyYAML writes 1.1 and would leave some of it unquoted.
@@ -76,7 +78,7 @@ def _parse(document: Any) -> Pointer | None:
     if not set(out) <= _PLAIN_KEYS or out.get("hash", "md5") != "md5":
         return None
     name, md5, size, files = (out.get(key) for key in ("path", "md5", "size", "nfiles"))
-    if not isinstance(name, str) or not isinstance(md5, str):
+    if not isinstance(name, str) or not isinstance(md5, str) or not FULL_HASH.fullmatch(md5):
         return None
     return Pointer(
         name, md5, size if isinstance(size, int) else None, files if isinstance(files, int) else None

@@ -14,6 +14,7 @@ from mlops.integrations.dvc_data.adding import record
 from mlops.integrations.dvc_data.hashing import copy_and_hash, file_md5
 from mlops.integrations.dvc_data.index import SourceIndex, read_index, write_index
 from mlops.integrations.dvc_data.ledger import Entry, Ledger
+from mlops.integrations.dvc_data.listing import listing_bytes, listing_md5
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.selection import Selected
 from mlops.integrations.dvc_data.snapshot import FileStat, Snapshot
@@ -60,7 +61,8 @@ def pull(
 
                 store = ObjectStore(vault, vault.ensure(operation), operation)
             restorer = _Restorer(vault, store, ledger, pointers, operation, target, present, index)
-            entry, restored = restorer.restore(entry, force=force)
+            with operation.storing(target):
+                entry, restored = restorer.restore(entry, force=force)
             if item.adopt and restored is not None:
                 ledger = record(vault, entry, restored, operation, pointer=False)
             elif own and item.recorded and restored is not None:
@@ -135,14 +137,6 @@ class _Restorer:
             files = None if failed else self._objects.files_of(entry.md5)
         if files is None:
             raise self._lost([f"the file list of {entry.name}@{entry.md5}"])
-        for name in files:
-            # A listing comes from the remote: a name in it must not lead out of the target.
-            if name and (name.startswith("/") or ".." in name.split("/")):
-                raise self._operation.error(
-                    DataIntegrityError,
-                    f"The file list of {entry.name}@{entry.md5} has the bad name {name!r}",
-                    hint="do not use this version; somebody wrote to the remote who should not",
-                )
         return files
 
     def _existing_hashes(self) -> dict[str, str]:
@@ -161,9 +155,7 @@ class _Restorer:
             if self._objects.cache.size(md5) is None and md5 not in pushed
         }
         if edits and "" not in existing:
-            from mlops.integrations.dvc_data.objects import tree_md5
-
-            if tree_md5(existing) in pushed:
+            if listing_md5(listing_bytes(existing)) in pushed:
                 return
             saved: set[str] = set()
             for md5 in pushed:

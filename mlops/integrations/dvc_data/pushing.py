@@ -53,7 +53,8 @@ def push(vault: Vault, entries: Sequence[Entry], operation: Operation) -> PushRe
     """
     if not entries:
         return PushResult(0, 0, ())
-    location = vault.ensure(operation)
+    with operation.storing(vault.root):
+        location = vault.ensure(operation)
 
     from mlops.integrations.dvc_data.objects import ObjectStore, refuse_missing
 

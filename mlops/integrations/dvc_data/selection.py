@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mlops.errors import DataNotFoundError, IntegrationError
+from mlops.integrations.dvc_data.hashing import FULL_HASH
 from mlops.integrations.dvc_data.ledger import Entry, Ledger
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.places import Source
@@ -21,7 +22,6 @@ Target = str | Path | DataVersion
 Targets = Target | Iterable[Target]
 MIN_PREFIX: Final = 4
 _HASH: Final = re.compile(rf"[0-9a-f]{{{MIN_PREFIX},32}}(?:\.dir)?")
-_FULL_HASH: Final = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Selection:
             dataset = self.required_dataset(target)
         md5 = version.md5 if isinstance(version, DataVersion) else version
         matching = [e for e in self._ledger.matching(md5) if dataset is None or e.name == dataset]
-        if not matching and destination is not None and _FULL_HASH.fullmatch(md5):
+        if not matching and destination is not None and FULL_HASH.fullmatch(md5):
             return Selected(_unrecorded(md5, destination), recorded=False)
         owners = sorted({entry.name for entry in matching})
         if destination is None and not isinstance(version, DataVersion) and len(owners) > 1:
