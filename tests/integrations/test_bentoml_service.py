@@ -131,6 +131,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, An
     (root / "hinted.py").write_text(HINTED)
     workspace = ProjectWorkspace("churn", root / "churn")
     workspace.ensure_directories()
+    workspace.save_metadata()
     serving = BentoServing(ToolContext(workspace, resolve(environ={}).settings))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
