@@ -45,7 +45,7 @@ def _model(adapter: Any, work: Path) -> None:
 
     model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
     mlflow.sklearn.save_model(model, work / "model", pip_requirements=["scikit-learn"])
-    adapter.deploy(work / "model", model="classifier", version="1", build_bento=False)
+    adapter.deploy(work / "model", model="classifier", version=len(adapter.models()) + 1, build_bento=False)
 
 
 def _check(adapter: Any, work: Path) -> None:
