@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +29,10 @@ def copy_and_hash(source: Path, destination: Path, *, progress: Callable[[int], 
         progress: Called with the bytes of each block.
     """
     digest = hashlib.md5(usedforsecurity=False)
-    with source.open("rb") as reader, destination.open("xb") as writer:
-        while block := reader.read(_BLOCK):
+    with source.open("rb", buffering=0) as reader, destination.open("xb") as writer:
+        # Python allocates as much as it is asked to read, which for many small files is most of the time.
+        block_size = min(_BLOCK, os.fstat(reader.fileno()).st_size + 1)
+        while block := reader.read(block_size):
             digest.update(block)
             writer.write(block)
             if progress is not None:
