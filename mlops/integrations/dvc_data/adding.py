@@ -50,7 +50,8 @@ def add(
     if head is not None and index is not None and _unchanged(vault, head, index, seen):
         # A process killed after the record and before the pointer leaves the pointer to the next call.
         if pointer:
-            write_pointer(source, head)
+            with operation.storing(pointer_path(source)):
+                write_pointer(source, head)
         if progress is not None:
             progress(head.size, head.size)
         return vault.version(head, ledger, vault.remote(operation))
