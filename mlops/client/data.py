@@ -37,7 +37,8 @@ class DataVerbs(ProjectSession):
         """Copy data versions to this project's remote, and check that the remote holds them.
 
         Args:
-            targets: Paths, dataset names or versions; everything not pushed yet by default.
+            targets: Paths, dataset names or versions; every version ever added by default, so that a remote
+                that lost something is healed.
 
         Raises:
             DataIntegrityError: Something is missing afterwards.
