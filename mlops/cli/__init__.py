@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "purge": ("projects", "Remove deleted projects for good."),
     "status": ("status", "Show what every project, or one, holds in each tool."),
     "runs": ("runs", "List a project's runs, newest first."),
+    "ui": ("ui", "Open web pages over the projects: MLflow's."),
     "config": ("config", "Show each setting and the layer it comes from."),
     "version": ("version", "Show the versions of mlops and the four tools."),
 }

@@ -1,0 +1,70 @@
+"""The server's own process: MLflow's pages and API over the projects of a base, until its owner is gone.
+
+Usage: python -m mlops.ui.child OWNER_PID SOCKET_DESCRIPTOR HOME SCOPE_URI
+
+It runs what ``mlflow server`` runs, in one process instead of two, on a socket that its owner has bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+POLL_SECONDS = 0.25
+# For answers that are being sent; then the connections are cut.
+GRACE_SECONDS = 3
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until asked to stop, and return the exit code."""
+    owner, descriptor, home, uri = arguments
+    threading.Thread(target=_end_with, args=(int(owner), Path(home)), daemon=True).start()
+    with contextlib.closing(socket.socket(fileno=int(descriptor))) as listener:
+        return _serve(listener, uri)
+
+
+def _serve(listener: socket.socket, uri: str) -> int:
+    # Messages about MLflow's own use of its libraries; this process runs nothing of the user's.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import uvicorn
+    from mlflow import server
+    from mlflow.server import handlers
+
+    # What `mlflow server` sets for the processes it starts.
+    for variable in ("BACKEND_STORE_URI", "REGISTRY_STORE_URI", "ARTIFACT_ROOT", "ARTIFACTS_DESTINATION"):
+        os.environ[getattr(server, f"{variable}_ENV_VAR")] = uri
+    os.environ[server.SERVE_ARTIFACTS_ENV_VAR] = "true"
+    handlers.initialize_backend_stores(uri, uri, uri, workspace_store_uri=uri)
+
+    from mlflow.server.fastapi_app import app
+
+    running = uvicorn.Server(
+        uvicorn.Config(
+            app, access_log=False, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS, lifespan="on"
+        )
+    )
+    running.run(sockets=[listener])
+    return 0 if running.started else 1
+
+
+def _end_with(owner: int, home: Path) -> None:
+    """End this process once its owner is gone, however that died, and remove what it left."""
+    while os.getppid() == owner:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    # During the imports the signal ends the process at once; later it is uvicorn that stops.
+    time.sleep(GRACE_SECONDS + 1)
+    shutil.rmtree(home, ignore_errors=True)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
