@@ -231,7 +231,7 @@ class Recorder(ABC):
             dataset = Dataset(name=name, digest=digest, source_type=source_type, source=text)
             use = DatasetInput(dataset, tags=[InputTag(key, value) for key, value in labels.items()])
             client.log_inputs(run.run_id, [use])
-            client.set_tag(run.run_id, DATA_TAG_PREFIX + _KEY.sub("_", name), digest)
+            client.set_tag(run.run_id, data_tag(name), digest)
 
     def _log_params(self, params: Mapping[str, Any], operation: str) -> None:
         run = self._recording_run(operation)
@@ -262,6 +262,11 @@ class Recorder(ABC):
             ],
             operation=operation,
         )
+
+
+def data_tag(name: str) -> str:
+    """Return the tag of a run that holds the version of a dataset; MLflow refuses some characters in it."""
+    return DATA_TAG_PREFIX + _KEY.sub("_", name)
 
 
 def _existing(path: Path | str, run: Run, operation: str) -> Path:

@@ -12,6 +12,7 @@ run's project. If runs of several projects were open then, the call is refused r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -95,6 +96,7 @@ class Frame:
 
 
 _frame: ContextVar[Frame | None] = ContextVar("mlops_mlflow_frame", default=None)
+_starting: ContextVar[Route | None] = ContextVar("mlops_mlflow_starting", default=None)
 _open: dict[int, Opening] = {}
 _lock = threading.Lock()
 
@@ -181,6 +183,21 @@ def current_route() -> Route | None:
     """Return the project that plain MLflow calls of this context go to, or None."""
     frame = current()
     return frame.opening.route if frame is not None else None
+
+
+@contextlib.contextmanager
+def starting(route: Route) -> Iterator[None]:
+    """Note for ``route_of_new_run`` that a run of ours is being made, which is not open yet."""
+    token = _starting.set(route)
+    try:
+        yield
+    finally:
+        _starting.reset(token)
+
+
+def route_of_new_run() -> Route | None:
+    """Return the project of the run that this context is about to start, or None where MLflow decides."""
+    return _starting.get() or current_route()
 
 
 def change(**values: Any) -> None:

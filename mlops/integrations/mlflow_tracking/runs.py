@@ -169,9 +169,9 @@ class RunBlock:
         if self._run_name:
             tags[NAME_TAG] = self._run_name
         tags[PROJECT_TAG] = self._tracking.project
-        return client.create_run(
-            self._tracking.experiment_id, tags=resolve_tags(tags), run_name=self._run_name or None
-        )
+        with routing.starting(self._tracking.route):
+            tags = resolve_tags(tags)
+        return client.create_run(self._tracking.experiment_id, tags=tags, run_name=self._run_name or None)
 
     def _resume(self, client: Any) -> Any:
         found = self._tracking.own_run(client, str(self._run_id), operation="start_run")
