@@ -23,6 +23,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "restore": ("projects", "Bring a deleted project back."),
     "purge": ("projects", "Remove deleted projects for good."),
     "status": ("status", "Show what every project, or one, holds in each tool."),
+    "run": ("run", "Run a command in a project; its code needs no change."),
+    "env": ("env", "Print what makes a shell work in a project."),
     "runs": ("runs", "List a project's runs, newest first."),
     "ui": ("ui", "Open web pages over the projects: MLflow's."),
     "config": ("config", "Show each setting and the layer it comes from."),

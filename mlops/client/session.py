@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,6 +88,26 @@ class ProjectSession:
             if tool not in self._adapters:
                 self._adapters[tool] = tools.create(tool, self._context)
             return self._adapters[tool]
+
+    def environment(self, *, inherit: bool = True) -> dict[str, str]:
+        """Return the environment in which code that knows nothing of projects works in this one.
+
+        ``subprocess.run(command, env=client.environment())`` is what ``mlops run`` does, without the clean-up
+        of runs that the command leaves open. Plain MLflow, BentoML and DVC (remote ``project``) use the
+        project's stores, and ``MLOPS_EVIDENTLY_WORKSPACE`` is the path for Evidently. A server's URI has the
+        credentials the settings give it.
+
+        Args:
+            inherit: Put it over a copy of ``os.environ``, without what would lead elsewhere; otherwise only
+                what the project sets is returned.
+
+        Raises:
+            WorkspaceNotFoundError: The workspace was deleted.
+        """
+        from mlops.client.environment import project_environment
+
+        project = project_environment(self._context)
+        return project.over(os.environ) if inherit else dict(project.variables)
 
     @property
     def _loaded_tracking(self) -> MLflowTracking | None:

@@ -1,0 +1,85 @@
+"""A command run as part of a project: what ``mlops run`` does."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops.client import children
+from mlops.integrations.mlflow_tracking import groups
+from mlops.plugins import variables
+
+if TYPE_CHECKING:
+    from mlops.client.session import ProjectSession
+    from mlops.integrations.dvc_data import DataVersion
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command did.
+
+    Args:
+        exit_code: 0 to 255; 128 and the signal's number if one ended it.
+        group: The tag ``mlops.run_group`` of its runs.
+        runs: How many runs it recorded in the project, by status.
+        corrected: The runs whose status was set afterwards, with that status.
+        running: Whether processes it started go on; their runs are left alone.
+    """
+
+    exit_code: int
+    group: str
+    runs: Mapping[str, int] = field(default_factory=dict)
+    corrected: Mapping[str, str] = field(default_factory=dict)
+    running: bool = False
+
+
+def run_command(
+    client: ProjectSession, command: Sequence[str], *, data: Sequence[Path | str] = ()
+) -> CommandResult:
+    """Run a command in the project's environment, wait for it, and finish the runs it left open.
+
+    Call it in the main thread: signals are passed on to the command.
+
+    Args:
+        client: The project.
+        command: The program and its arguments.
+        data: Files and directories it reads: they are versioned before it starts, every run it records is
+            tagged with the versions, and they become dataset inputs of its runs when it has ended.
+
+    Raises:
+        ConfigError: The command is not there or cannot be run.
+        DataNotFoundError: There is no such data.
+    """
+    versions = [client.data.add(path) for path in data]
+    client.tracking.ensure()
+    group = uuid.uuid4().hex
+    environment = client.environment()
+    environment[variables.RUN_GROUP] = group
+    if versions:
+        environment[variables.DATA] = json.dumps({version.name: version.md5 for version in versions})
+    ended = children.supervise(command, environment)
+    return _finish(client, group, ended, versions)
+
+
+def _finish(
+    client: ProjectSession, group: str, ended: children.Ended, versions: Sequence[DataVersion]
+) -> CommandResult:
+    tracking = client.tracking
+    found = groups.members(tracking, group)
+    changed: dict[str, str] = {}
+    if not ended.group_lives:
+        changed = groups.finish(tracking, found, stopped=ended.stopped, signalled_at=ended.signalled_at)
+    if versions and found:
+        groups.record_inputs(tracking, found, [_input(version) for version in versions])
+    statuses = Counter(changed.get(member.run_id, member.status) for member in found)
+    return CommandResult(ended.exit_code, group, dict(statuses), changed, ended.group_lives)
+
+
+def _input(version: DataVersion) -> dict[str, object]:
+    source = {"tool": "dvc", "md5": version.md5, "name": version.name, "bytes": version.size}
+    return {"name": version.name, "digest": version.digest, "source": source}
