@@ -16,15 +16,21 @@ def runs(
     context: typer.Context,
     project: str,
     pipeline: Annotated[str | None, typer.Option(help="Only the runs of this pipeline.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only running, finished, failed or killed ones.")] = None,
+    order_by: Annotated[
+        str | None, typer.Option("--order-by", help="Such as 'metrics.accuracy DESC' or duration.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: JsonOption = False,
 ) -> None:
-    """List a project's runs, newest first."""
+    """List a project's runs, newest first or in another order."""
     from mlops.client import MLOpsClient
 
     manager = manager_of(context)
     manager.get_workspace(project)  # a reading command must not create what is not there
-    found = MLOpsClient(project, workspace_manager=manager).list_runs(pipeline, limit)
+    found = MLOpsClient(project, workspace_manager=manager).list_runs(
+        pipeline, limit, status=status, order_by=order_by
+    )
     if json:
         print_json(found)
         return

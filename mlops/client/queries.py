@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops.client import inventory
 from mlops.client.session import ProjectSession
+from mlops.integrations.mlflow_tracking import comparison
 from mlops.workspace import tools
 from mlops.workspace.model import ProjectWorkspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlops.integrations.mlflow_tracking.comparison import RunComparison
 
 
 class QueryVerbs(ProjectSession):
@@ -31,14 +37,65 @@ class QueryVerbs(ProjectSession):
             status[tool] = inventory.tool_status(self._context, tool, adapter=self._adapters.get(tool))
         return status
 
-    def list_runs(self, pipeline_name: str | None = None, limit: int | None = 100) -> list[dict[str, Any]]:
+    def list_runs(
+        self,
+        pipeline_name: str | None = None,
+        limit: int | None = 100,
+        *,
+        status: str | None = None,
+        order_by: str | None = None,
+    ) -> list[dict[str, Any]]:
         """Return the project's runs, newest first.
 
         Args:
             pipeline_name: Only the runs of this pipeline.
             limit: At most so many; None for all.
+            status: Only runs that are ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+            order_by: ``metrics.NAME DESC`` and the like; see ``MLflowTracking.list_runs``.
         """
-        return self.tracking.list_runs(pipeline_name=pipeline_name, limit=limit)
+        return self.tracking.list_runs(
+            pipeline_name=pipeline_name, status=status, order_by=order_by, limit=limit
+        )
+
+    def runs_frame(self, **query: Any) -> pd.DataFrame:
+        """Return runs as a data frame, with columns such as ``params.depth`` and ``metrics.loss``.
+
+        Args:
+            **query: As for ``list_runs``.
+        """
+        return comparison.to_frame(self.list_runs(**query))
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        """Return one run, as in ``list_runs``.
+
+        Raises:
+            DataNotFoundError: The project has no such run.
+        """
+        return self.tracking.get_run(run_id)
+
+    def best_run(self, metric: str, mode: str = "max", *, pipeline_name: str | None = None) -> dict[str, Any]:
+        """Return the finished run with the best latest value of a metric.
+
+        Args:
+            metric: The metric's name.
+            mode: ``max`` or ``min``.
+            pipeline_name: Only the runs of this pipeline.
+
+        Raises:
+            DataNotFoundError: No finished run has a number there.
+        """
+        return self.tracking.best_run(metric, mode, pipeline_name=pipeline_name)
+
+    def compare_runs(self, *run_ids: str) -> RunComparison:
+        """Put runs side by side: parameters, metrics and data versions, and in ``changed`` what differs.
+
+        Args:
+            *run_ids: Two or more runs.
+
+        Raises:
+            DataNotFoundError: The project has no such run.
+        """
+        return self.tracking.compare_runs(*run_ids)
 
     def get_artifacts(
         self, artifact_type: str | None = None, limit: int | None = 100

@@ -18,6 +18,7 @@ import pytest
 from mlops.errors import DataNotFoundError, IntegrationError
 from mlops.integrations.mlflow_tracking import MLflowTracking, queries, store
 from mlops.integrations.mlflow_tracking.api_queries import ApiReader
+from mlops.integrations.mlflow_tracking.run_query import ATTRIBUTES, RunQuery
 from mlops.integrations.mlflow_tracking.server import probe as probe_server
 from mlops.integrations.mlflow_tracking.store import database_uri
 from mlops.workspace.tools import ToolContext
@@ -68,13 +69,22 @@ def comparable(value: Any) -> str:
     return repr(stable(value))
 
 
+def every_query(pipeline: str | None, limit: int | None) -> Iterator[RunQuery]:
+    keys = {"metrics": ("a", "nan", "inf", "none"), "params": ("p", "none")}
+    for field in (*ATTRIBUTES, *keys):
+        for key in keys.get(field, (None,)):
+            for descending in (True, False):
+                for status in (None, "FAILED"):
+                    yield RunQuery(pipeline, status, field, key, descending, limit)
+
+
 def test_both_ways_of_reading_agree(filled: MLflowTracking) -> None:
     fast, public = readers(filled)
     for pipeline in (None, "train", 'it\'s "odd"', "none"):
         for limit in (None, 0, 1, 2, 100):
-            arguments = {"pipeline": pipeline, "limit": limit}
-            assert comparable(fast.runs(**arguments)) == comparable(public.runs(**arguments)), arguments
-    for run in fast.runs(pipeline=None, limit=None):
+            for query in every_query(pipeline, limit):
+                assert comparable(fast.runs(query)) == comparable(public.runs(query)), query
+    for run in fast.runs(RunQuery()):
         assert comparable(fast.run(run["run_id"])) == comparable(public.run(run["run_id"]))
         assert fast.datasets(run["run_id"]) == public.datasets(run["run_id"])
     assert fast.run("nonsense") is public.run("nonsense") is None
@@ -89,9 +99,7 @@ def test_both_ways_of_reading_agree(filled: MLflowTracking) -> None:
 def test_both_ways_agree_on_one_experiment_and_prefix(filled: MLflowTracking) -> None:
     fast = queries.SqliteReader(filled.database, experiment="churn", prefix="churn.")
     public = ApiReader(filled.client(), experiment_id="0", prefix="churn.")
-    assert comparable(fast.runs(pipeline=None, limit=None)) == comparable(
-        public.runs(pipeline=None, limit=None)
-    )
+    assert comparable(fast.runs(RunQuery())) == comparable(public.runs(RunQuery()))
     assert fast.counts() == public.counts() == {"RUNNING": 1, "FINISHED": 1, "FAILED": 1}
     elsewhere = next(r for r in filled.list_runs() if r["run_name"] == "elsewhere")
     assert fast.run(elsewhere["run_id"]) is public.run(elsewhere["run_id"]) is None
@@ -151,7 +159,7 @@ def test_counts_are_never_capped(context: ToolContext) -> None:
     assert [run["params"]["n"] for run in runs] == [str(n) for n in range(2499, 1299, -1)]
     public = ApiReader(tracking.client(), experiment_id=None)
     assert public.counts() == {"FINISHED": 2500}
-    assert comparable(public.runs(pipeline=None, limit=1200)) == comparable(runs)
+    assert comparable(public.runs(RunQuery(limit=1200))) == comparable(runs)
 
 
 def test_the_summary_is_plain_and_complete(filled: MLflowTracking) -> None:
@@ -284,3 +292,88 @@ def test_a_server_keeps_projects_apart(
     shown = capfd.readouterr()
     assert "s3cret" not in shown.out + shown.err
     assert not any(Path.cwd().iterdir())
+
+
+def scored(tracking: MLflowTracking, **losses: float) -> dict[str, str]:
+    """Log a finished run per loss and return the run ids by name."""
+    ids = {}
+    for depth, (name, loss) in enumerate(losses.items()):
+        with tracking.start_run(name, params={"depth": depth, "seed": 1}) as run:
+            run.log_metric("loss", loss)
+        ids[name] = run.run_id
+    return ids
+
+
+def names(runs: list[dict[str, Any]]) -> list[str]:
+    return [run["run_name"] for run in runs]
+
+
+def test_runs_are_listed_in_the_order_asked_for(context: ToolContext) -> None:
+    tracking = MLflowTracking(context)
+    scored(tracking, a=0.5, b=0.1, c=float("nan"), d=0.9)
+    with tracking.start_run("e"):
+        pass
+    assert names(tracking.list_runs()) == ["e", "d", "c", "b", "a"]
+    assert names(tracking.list_runs(order_by="metrics.loss")) == ["b", "a", "d", "e", "c"]
+    assert names(tracking.list_runs(order_by="metrics.loss DESC", limit=2)) == ["d", "a"]
+    assert names(tracking.list_runs(order_by="start_time")) == ["a", "b", "c", "d", "e"]
+    assert names(tracking.list_runs(order_by="params.depth desc")) == ["d", "c", "b", "a", "e"]
+    assert names(tracking.list_runs(order_by="run_name", status="finished")) == ["a", "b", "c", "d", "e"]
+    assert tracking.list_runs(status="FAILED") == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"order_by": "accuracy"}, {"order_by": "metrics."}, {"order_by": ""}, {"status": "done"}, {"limit": -1}],
+)
+def test_a_question_that_means_nothing_is_refused(context: ToolContext, arguments: dict[str, Any]) -> None:
+    with pytest.raises(IntegrationError) as caught:
+        MLflowTracking(context).list_runs(**arguments)
+    assert caught.value.operation == "list_runs"
+    assert caught.value.hint
+
+
+def test_the_best_run_is_the_best_finished_one(context: ToolContext) -> None:
+    tracking = MLflowTracking(context)
+    scored(tracking, a=0.5, b=0.1, c=float("nan"))
+    with pytest.raises(RuntimeError), tracking.start_run("failed") as run:
+        run.log_metric("loss", -5.0)
+        raise RuntimeError
+    assert tracking.best_run("loss", "min")["run_name"] == "b"
+    assert tracking.best_run("loss")["run_name"] == "a"
+    with pytest.raises(DataNotFoundError, match="accuracy") as caught:
+        tracking.best_run("accuracy")
+    assert "loss" in str(caught.value.hint)
+    with pytest.raises(IntegrationError, match="mode"):
+        tracking.best_run("loss", "best")
+
+
+def test_runs_side_by_side(context: ToolContext) -> None:
+    tracking = MLflowTracking(context)
+    ids = scored(tracking, a=0.5, b=0.5)
+    with tracking.start_run(run_id=ids["b"]) as run:
+        run.log_dataset("train.csv", digest="1" * 32, source={"md5": "1" * 32})
+    comparison = tracking.compare_runs(ids["a"], ids["b"])
+    assert comparison.params == {"depth": ("0", "1"), "seed": ("1", "1")}
+    assert comparison.metrics == {"loss": (0.5, 0.5)}
+    assert comparison.changed == {"params.depth": ("0", "1"), "datasets.train.csv": (None, "1" * 32)}
+    frame = comparison.to_frame()
+    assert list(frame.columns) == [ids["a"], ids["b"]]
+    assert frame.loc["params.depth", ids["b"]] == "1"
+    with pytest.raises(DataNotFoundError, match="nonsense"):
+        tracking.compare_runs(ids["a"], "nonsense")
+    with pytest.raises(IntegrationError, match="at least two"):
+        tracking.compare_runs(ids["a"])
+
+
+def test_runs_as_a_data_frame(base: Path) -> None:
+    from mlops import MLOpsClient
+
+    client = MLOpsClient("churn", base_path=base)
+    assert len(client.runs_frame()) == 0
+    scored(client.tracking, a=0.5, b=0.1)
+    frame = client.runs_frame(order_by="metrics.loss")
+    assert list(frame["run_name"]) == ["b", "a"]
+    assert list(frame["metrics.loss"]) == [0.1, 0.5]
+    assert list(frame["params.depth"]) == ["1", "0"]
+    assert str(frame["start_time"].dtype).endswith("UTC]")

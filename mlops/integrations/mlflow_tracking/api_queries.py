@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from mlops.integrations.mlflow_tracking.queries import PIPELINE_TAG, ModelRow, dataset, ordered, record
+from mlops.integrations.mlflow_tracking.run_query import RunQuery, in_order
 
 # What every kind of MLflow search accepts in one page.
 _PAGE: Final = 1000
@@ -25,21 +26,28 @@ class ApiReader:
         self._experiment_id = experiment_id
         self._prefix = prefix
 
-    def runs(self, *, pipeline: str | None, limit: int | None) -> list[dict[str, Any]]:
-        """Return runs as plain values, newest first."""
+    def runs(self, query: RunQuery) -> list[dict[str, Any]]:
+        """Return runs as plain values, in the order asked for."""
+        conditions = []
         # A value with both kinds of quotes cannot be written in MLflow's filter language.
-        quotable = pipeline is None or '"' not in pipeline
-        condition = "" if pipeline is None or not quotable else f'tags."{PIPELINE_TAG}" = "{pipeline}"'
+        if query.pipeline is not None and '"' not in query.pipeline:
+            conditions.append(f'tags."{PIPELINE_TAG}" = "{query.pipeline}"')
+        if query.status is not None:
+            conditions.append(f"attributes.status = '{query.status}'")
+        # MLflow sorts missing values and names differently; anything but the plain order is sorted here.
+        enough = query.limit if query.by_start else None
         found: list[dict[str, Any]] = []
-        if limit == 0:
+        if query.limit == 0:
             return found
-        for run in self._search(condition, page=_PAGE if limit is None else min(limit, _PAGE)):
+        for run in self._search(
+            " AND ".join(conditions), page=_PAGE if enough is None else min(enough, _PAGE)
+        ):
             entry = _from_entity(run)
-            if pipeline is None or entry["pipeline_name"] == pipeline:
+            if query.pipeline is None or entry["pipeline_name"] == query.pipeline:
                 found.append(entry)
-            if limit is not None and len(found) >= limit:
+            if enough is not None and len(found) >= enough:
                 break
-        return found
+        return found if query.by_start else in_order(query)(found)[: query.limit]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """Return one run, or None if the project has none of that id."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
-from mlops.errors import IntegrationError
+from mlops.errors import DataNotFoundError, IntegrationError
 from mlops.files import Usage, measure
-from mlops.integrations.mlflow_tracking import metrics, queries, server, store
+from mlops.integrations.mlflow_tracking import metrics, queries, run_query, server, store
+from mlops.integrations.mlflow_tracking.comparison import RunComparison, compare
 from mlops.integrations.mlflow_tracking.connection import StoreConnection
 from mlops.workspace.tools import Link, ToolHealth, ToolState, installed_version
 
@@ -22,11 +24,22 @@ class StoreInspection(StoreConnection):
 
     tool: ClassVar[str] = store.TOOL
 
-    def list_runs(self, *, pipeline_name: str | None = None, limit: int | None = 100) -> list[dict[str, Any]]:
+    def list_runs(
+        self,
+        *,
+        pipeline_name: str | None = None,
+        status: str | None = None,
+        order_by: str | None = None,
+        limit: int | None = 100,
+    ) -> list[dict[str, Any]]:
         """Return the project's runs, newest first.
 
         Args:
             pipeline_name: Only runs of this pipeline.
+            status: Only runs that are ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+            order_by: ``metrics.NAME``, ``params.NAME``, ``start_time``, ``end_time``, ``duration``,
+                ``run_name`` or ``status``, with ``ASC`` (the default) or ``DESC`` behind it. Runs that lack
+                the value come last.
             limit: At most so many; None for all.
 
         Returns:
@@ -35,18 +48,74 @@ class StoreInspection(StoreConnection):
             ``params``, ``metrics`` (the latest values) and ``tags``.
 
         Raises:
-            IntegrationError: ``limit`` is not a whole number of at least 0.
+            IntegrationError: An argument is not one of these.
         """
-        if limit is not None and (not isinstance(limit, int) or limit < 0):
-            raise IntegrationError(
-                f"limit must be a whole number of at least 0, or None for all, not {limit!r}",
-                tool=self.tool,
-                operation="list_runs",
-                workspace=self.project,
-                hint="pass limit=100",
-            )
+        query = run_query.parse(
+            pipeline=pipeline_name,
+            status=status,
+            order_by=order_by,
+            limit=limit,
+            workspace=self.project,
+            operation="list_runs",
+        )
         with self._reading("list_runs") as reader:
-            return [] if reader is None else reader.runs(pipeline=pipeline_name, limit=limit)
+            return [] if reader is None else reader.runs(query)
+
+    def best_run(self, metric: str, mode: str = "max", *, pipeline_name: str | None = None) -> dict[str, Any]:
+        """Return the finished run with the best latest value of a metric.
+
+        Args:
+            metric: The metric's name.
+            mode: ``max`` or ``min``.
+            pipeline_name: Only runs of this pipeline.
+
+        Raises:
+            DataNotFoundError: No finished run has a number there.
+            IntegrationError: The mode is neither.
+        """
+        if mode not in ("max", "min"):
+            raise IntegrationError(
+                f"mode must be 'max' or 'min', not {mode!r}",
+                tool=self.tool,
+                operation="best_run",
+                workspace=self.project,
+                hint="pass mode='min' for a loss",
+            )
+        way = "DESC" if mode == "max" else "ASC"
+        best = self.list_runs(
+            pipeline_name=pipeline_name, status="FINISHED", order_by=f"metrics.{metric} {way}", limit=1
+        )
+        if not best or math.isnan(best[0]["metrics"].get(metric, math.nan)):
+            known = sorted({name for run in self.list_runs(limit=100) for name in run["metrics"]})
+            raise DataNotFoundError(
+                f"No finished run of {self.project!r} has the metric {metric!r}",
+                tool=self.tool,
+                operation="best_run",
+                workspace=self.project,
+                hint=f"recent runs have: {', '.join(known) or 'no metrics'}",
+            )
+        return best[0]
+
+    def compare_runs(self, *run_ids: str) -> RunComparison:
+        """Put runs side by side: parameters, latest metrics and data versions.
+
+        Args:
+            *run_ids: Two or more runs of this project.
+
+        Raises:
+            DataNotFoundError: The project has no such run.
+            IntegrationError: Fewer than two are named.
+        """
+        if len(run_ids) < 2:
+            raise IntegrationError(
+                f"compare_runs needs at least two runs, not {len(run_ids)}",
+                tool=self.tool,
+                operation="compare_runs",
+                workspace=self.project,
+                hint="call compare_runs(first_run_id, second_run_id)",
+            )
+        runs = [self.get_run(run_id) for run_id in run_ids]
+        return compare(runs, [self.datasets(run_id) for run_id in run_ids])
 
     def get_run(self, run_id: str) -> dict[str, Any]:
         """Return one run of the project, as in ``list_runs``.
@@ -101,7 +170,7 @@ class StoreInspection(StoreConnection):
         artifacts = measure(self.artifact_root)
         with self._reading("summary") as reader:
             counts = {} if reader is None else reader.counts()
-            last = [] if reader is None else reader.runs(pipeline=None, limit=1)
+            last = [] if reader is None else reader.runs(run_query.RunQuery(limit=1))
             return {
                 "runs": sum(counts.values()),
                 "runs_by_status": counts,

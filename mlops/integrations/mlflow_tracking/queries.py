@@ -16,14 +16,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from mlops.integrations.mlflow_tracking.run_query import STATUSES, RunQuery
 from mlops.integrations.mlflow_tracking.store import reading
 
 # The alembic heads whose tables are read directly: MLflow 3.17.
 KNOWN_SCHEMAS: Final = frozenset({"dc11669786a5"})
 PIPELINE_TAG: Final = "mlops.pipeline"
-STATUSES: Final = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 # SQLite's limit on bound values is 999 in old builds.
 _CHUNK: Final = 500
+# A key is the first value bound after the conditions'.
+_SORTED_BY: Final = {
+    "start_time": "r.start_time",
+    "end_time": "NULLIF(r.end_time, 0)",
+    "duration": "(NULLIF(r.end_time, 0) - r.start_time)",
+    "run_name": "COALESCE(r.name, '')",
+    "status": "r.status",
+    "metrics": "(SELECT m.value FROM latest_metrics m"
+    " WHERE m.run_uuid = r.run_uuid AND m.key = ? AND NOT m.is_nan)",
+    "params": "(SELECT p.value FROM params p WHERE p.run_uuid = r.run_uuid AND p.key = ?)",
+}
 _INPUT_CONTEXT: Final = "mlflow.data.context"
 _PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 
@@ -48,8 +59,8 @@ class ModelRow:
 class Reader(Protocol):
     """What the adapter asks; every answer counts all runs, never a first page."""
 
-    def runs(self, *, pipeline: str | None, limit: int | None) -> list[dict[str, Any]]:
-        """Return runs as plain values, newest first."""
+    def runs(self, query: RunQuery) -> list[dict[str, Any]]:
+        """Return runs as plain values, in the order asked for."""
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """Return one run, or None if the project has none of that id."""
@@ -95,14 +106,20 @@ class SqliteReader:
         self._experiment = experiment
         self._prefix = prefix
 
-    def runs(self, *, pipeline: str | None, limit: int | None) -> list[dict[str, Any]]:
-        """Return runs as plain values, newest first."""
+    def runs(self, query: RunQuery) -> list[dict[str, Any]]:
+        """Return runs as plain values, in the order asked for."""
         conditions, values = self._scope()
-        if pipeline is not None:
+        if query.pipeline is not None:
             conditions += " AND r.run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)"
-            values += [PIPELINE_TAG, pipeline]
-        values.append(-1 if limit is None else limit)
-        return self._select(f"{conditions} ORDER BY r.start_time DESC, r.run_uuid LIMIT ?", values)
+            values += [PIPELINE_TAG, query.pipeline]
+        if query.status is not None:
+            conditions += " AND r.status = ?"
+            values.append(query.status)
+        if query.key is not None:
+            values.append(query.key)
+        values.append(-1 if query.limit is None else query.limit)
+        order = f"{_SORTED_BY[query.field]} {'DESC' if query.descending else 'ASC'} NULLS LAST"
+        return self._select(f"{conditions} ORDER BY {order}, r.start_time DESC, r.run_uuid LIMIT ?", values)
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """Return one run, or None if the project has none of that id."""
