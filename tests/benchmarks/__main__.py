@@ -18,13 +18,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_imports, bench_logging, bench_workspaces
+from tests.benchmarks import bench_imports, bench_logging, bench_tracking, bench_workspaces
 from tests.benchmarks.measure import Ratio
 
 BENCHMARKS = {
     "imports": bench_imports.run,
     "workspaces": bench_workspaces.run,
     "logging": bench_logging.run,
+    "tracking": bench_tracking.run,
 }
 
 
@@ -43,7 +44,7 @@ def main() -> int:
             ratios += BENCHMARKS[name](Path(scratch) / name)
     table = Table("measured", "bare", "ours", "ratio", "bound", box=box.SIMPLE_HEAD)
     for ratio in ratios:
-        verdict = "" if ratio.bound is None else f">= {ratio.bound:g} {'ok' if ratio.holds else 'MISSED'}"
+        verdict = "" if ratio.bound is None else f">= {ratio.bound:.3g} {'ok' if ratio.holds else 'MISSED'}"
         table.add_row(
             ratio.name,
             f"{ratio.bare * 1e3:.2f} ms",
