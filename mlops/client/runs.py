@@ -21,25 +21,31 @@ class RunVerbs(ProjectSession):
         self,
         run_name: str | None = None,
         *,
+        run_id: str | None = None,
         nested: bool = False,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, Any] | None = None,
         description: str | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> AbstractContextManager[Run]:
-        """Start an MLflow run of this project; use it in a ``with`` statement.
+        """Start an MLflow run of this project, or continue one; use it in a ``with`` statement.
 
         Inside the block plain ``mlflow`` calls and autologging land in this project too. The run ends
         FINISHED; FAILED when the block raises, and the exception passes through unchanged; KILLED on Ctrl-C.
 
         Args:
-            run_name: A name for people; MLflow makes one up by default.
+            run_name: A name for people; MLflow makes one up by default. Renames a run that is continued.
+            run_id: A run of this project to continue instead of starting one.
             nested: Make it a child of the active run.
             tags: Tags to set.
             description: The run's note.
             params: Parameters to log at once.
+
+        Raises:
+            IntegrationError: On entering, if a run is open here and ``nested`` is false.
+            DataNotFoundError: On entering, if ``run_id`` is not a run of this project.
         """
         return self.tracking.start_run(
-            run_name, nested=nested, tags=tags, description=description, params=params
+            run_name, run_id=run_id, nested=nested, tags=tags, description=description, params=params
         )
 
     def log_param(self, key: str, value: Any) -> None:
@@ -87,7 +93,9 @@ class RunVerbs(ProjectSession):
         input_example: Any = None,
         signature: Any = None,
         flavor: str | None = None,
-        pip_requirements: Sequence[str] | None = None,
+        pip_requirements: Sequence[str] | str | Path | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
     ) -> ModelVersion:
         """Store a model with the active run and register it as ``<project>.<name>``.
 
@@ -98,7 +106,15 @@ class RunVerbs(ProjectSession):
             input_example: A few input rows; the signature is inferred from them.
             signature: An explicit MLflow signature.
             flavor: The MLflow flavour, where the choice by the object's type is not wanted.
-            pip_requirements: What serving needs; by default the framework at its installed version.
+            pip_requirements: What serving needs, as lines or a requirements file; by default the framework at
+                its installed version.
+            metadata: Whatever is to be kept in the model's ``MLmodel`` file.
+            tags: Tags of the version.
+
+        Raises:
+            NoActiveRunError: No run is open.
+            InvalidModelNameError: The name breaks the rule.
+            IntegrationError: The object fits no flavour, cannot be saved, or cannot predict on its example.
         """
         return self.tracking.models.log(
             model,
@@ -108,4 +124,6 @@ class RunVerbs(ProjectSession):
             signature=signature,
             flavor=flavor,
             pip_requirements=pip_requirements,
+            metadata=metadata,
+            tags=tags,
         )

@@ -232,7 +232,7 @@ class Models:
             The object its framework knows (an estimator, a booster, a module); for a directory model the path
             of the directory; for a Python function model the ``PyFuncModel``.
         """
-        operation = "load"
+        operation = "load_model"
         self._import(operation)
         located = self._files.locate(name, version=version, alias=alias, operation=operation)
         path = self._files.fetch(located, None, operation=operation)

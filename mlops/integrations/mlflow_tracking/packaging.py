@@ -157,7 +157,7 @@ def load(path: Path, *, label: str, project: str, flavor: str | None = None, as_
     Raises:
         IntegrationError: The model has no such flavour, or its framework refuses the files.
     """
-    operation = "load"
+    operation = "load_model"
     content = read_mlmodel(path)
     chosen = by_name(flavor or flavor_of(content), operation=operation, project=project)
     stored = content.get("flavors") or {}
