@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from mlops.cli.output import manager_of
-from mlops.errors import ConfigError
+from mlops.errors import ConfigError, WorkspaceNotFoundError
 
 app = typer.Typer()
 
@@ -55,7 +55,11 @@ def run(
     manager = manager_of(context)
     name = find_project_name() if project is None else project
     if not create:
-        manager.get_workspace(name)
+        try:
+            manager.get_workspace(name)
+        except WorkspaceNotFoundError as error:
+            error.hint = f"add --create, or create it with: mlops init {name}"
+            raise
     client = MLOpsClient(name, workspace_manager=manager)
     try:
         result = run_command(client, command, data=data or ())
@@ -75,7 +79,7 @@ def run(
         for run_id, status in result.corrected.items():
             typer.echo(f"mlops: run {run_id} was cut off and is {status} now", err=True)
         if result.running:
-            typer.echo("mlops: processes of the command are still running; their runs stay open", err=True)
+            typer.echo("mlops: processes of the command go on, and so do their runs", err=True)
     raise typer.Exit(result.exit_code)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
+import psutil
+
 from mlops.errors import ConfigError
 
 FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -21,6 +23,8 @@ _STOPS: Final = (*FORWARDED, signal.SIGKILL, signal.SIGQUIT)
 SIGNAL_EXIT: Final = 128
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
+# Worker pools end a moment after the process that used them.
+GRACE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,13 @@ class Ended:
         exit_code: 0 to 255; 128 and the signal's number if one ended it.
         stopped: Whether somebody stopped it: by a signal passed on to it, or one of those that stop.
         signalled_at: When the first signal was passed on, in milliseconds since the epoch; None if none was.
-        group_lives: Whether processes it started are still running in its process group.
+        group: The process group it led, where processes that it started may go on; None if it led none.
     """
 
     exit_code: int
     stopped: bool
     signalled_at: int | None
-    group_lives: bool
+    group: int | None = None
 
 
 def supervise(command: Sequence[str], environ: Mapping[str, str]) -> Ended:
@@ -64,7 +68,23 @@ def supervise(command: Sequence[str], environ: Mapping[str, str]) -> Ended:
     code = os.waitstatus_to_exitcode(status)
     exit_code = code if code >= 0 else SIGNAL_EXIT - code
     asked = child.signalled_at is not None and exit_code != 0
-    return Ended(exit_code, asked or -code in _STOPS, child.signalled_at, own_group and _exists(child.pid))
+    group = child.pid if own_group else None
+    return Ended(exit_code, asked or -code in _STOPS, child.signalled_at, group)
+
+
+def is_over(group: int, *, within: float = GRACE_SECONDS) -> bool:
+    """Say whether no process of a group is left, or none soon.
+
+    Args:
+        group: The process group.
+        within: Seconds to wait for those that are just ending.
+    """
+    deadline = time.monotonic() + within
+    while _lives(group):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 class _Child:
@@ -152,11 +172,19 @@ def _in_foreground() -> bool:
         os.close(terminal)
 
 
-def _exists(group: int) -> bool:
+def _lives(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    # In a container nobody may collect the dead, and they keep their group.
+    return any(_belongs(process, group) for process in psutil.process_iter(["status"]))
+
+
+def _belongs(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE
+    except ProcessLookupError:
+        return False

@@ -28,7 +28,7 @@ class CommandResult:
         group: The tag ``mlops.run_group`` of its runs.
         runs: How many runs it recorded in the project, by status.
         corrected: The runs whose status was set afterwards, with that status.
-        running: Whether processes it started go on; their runs are left alone.
+        running: Whether processes it started go on, with runs open; these are left alone.
     """
 
     exit_code: int
@@ -71,13 +71,15 @@ def _finish(
 ) -> CommandResult:
     tracking = client.tracking
     found = groups.members(tracking, group)
+    left = any(member.status == groups.RUNNING for member in found)
+    running = left and ended.group is not None and not children.is_over(ended.group)
     changed: dict[str, str] = {}
-    if not ended.group_lives:
+    if not running:
         changed = groups.finish(tracking, found, stopped=ended.stopped, signalled_at=ended.signalled_at)
     if versions and found:
         groups.record_inputs(tracking, found, [_input(version) for version in versions])
     statuses = Counter(changed.get(member.run_id, member.status) for member in found)
-    return CommandResult(ended.exit_code, group, dict(statuses), changed, ended.group_lives)
+    return CommandResult(ended.exit_code, group, dict(statuses), changed, running)
 
 
 def _input(version: DataVersion) -> dict[str, object]:

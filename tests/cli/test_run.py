@@ -62,6 +62,7 @@ def test_a_missing_project_is_refused_unless_it_may_be_created(base: Path) -> No
     refused = mlops(base, "run", "churn", "--", "touch", "ran")
     assert refused.returncode == 1
     assert "Workspace does not exist" in refused.stderr
+    assert "add --create" in refused.stderr
     assert not Path("ran").exists()
     assert not (base / "churn").exists()
     assert mlops(base, "run", "churn", "--create", "--", "touch", "ran").returncode == 0
@@ -166,12 +167,26 @@ def test_a_signal_reaches_everything_the_command_started(
     assert child.returncode == 128 + number
 
 
+GOES_ON = """
+import os, time, mlflow
+mlflow.start_run()
+pid = os.fork()
+if pid:
+    print(pid, flush=True)
+    os._exit(0)
+os.close(1)
+os.close(2)
+time.sleep(60)
+"""
+
+
 def test_runs_of_processes_that_go_on_are_left_alone(base: Path, churn: MLOpsClient) -> None:
-    script = "sleep 30 >/dev/null 2>&1 & echo $!"
-    done = mlops(base, "run", "churn", "--", "sh", "-c", script)
+    Path("train.py").write_text(GOES_ON)
+    done = mlops(base, "run", "churn", "--", sys.executable, "train.py")
+    os.kill(int(done.stdout), signal.SIGKILL)
     assert done.returncode == 0
-    assert "still running; their runs stay open" in done.stderr
-    os.kill(int(done.stdout), signal.SIGTERM)
+    assert "1 run in churn (1 RUNNING)" in done.stderr
+    assert "processes of the command go on" in done.stderr
 
 
 COUNTER = """
