@@ -35,6 +35,8 @@ PROJECT_TAG: Final = "mlops.project"
 WORKSPACE_TAG: Final = "mlops.workspace_id"
 # In a store of its own the project is MLflow's experiment 0, where code that names no experiment lands.
 EXPERIMENT_ID: Final = "0"
+# Read-only connections may not undo what a killed writer left.
+_UNFINISHED: Final = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
 # Building the template is a few seconds of migrations, on a slow machine with cold imports half a minute.
 TEMPLATE_LOCK_SECONDS: Final = 180.0
 # Every column that MLflow fills with an absolute location.
@@ -81,9 +83,19 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database read-only; a missing one is an error and is never created."""
-    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
-        connection.execute("PRAGMA busy_timeout = 20000")
+    """Open a database read-only; a missing one is an error and is never created.
+
+    A writer that was killed in the middle of a transaction leaves its journal, which SQLite rolls back before
+    anything can be read. That is the one case in which the file is written here.
+    """
+    with contextlib.closing(_connect(path, "ro")) as connection:
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in _UNFINISHED:
+                raise
+            with contextlib.closing(_connect(path, "rw")) as recovering:
+                recovering.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield connection
 
 
@@ -292,6 +304,11 @@ def forget(uri: str) -> None:
     models: Any = sys.modules.get("mlflow.tracking._model_registry.utils")
     if models is not None and models._model_registry_store_registry is not None:
         type(models._model_registry_store_registry)._get_store_with_resolved_uri.cache_clear()
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    # MLflow's own connections wait as long for another writer.
+    return sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=20.0)
 
 
 def _is_ours(connection: sqlite3.Connection, workspace: ProjectWorkspace) -> bool:
