@@ -117,13 +117,17 @@ class MLflowTracking(StoreInspection, Recorder):
             with self.translated(operation):
                 raise error
 
-    def forget_run(self, run_id: str) -> int:
-        """Drop what is buffered for a run that has ended.
+    def forget_run(self, run_id: str, *, unwritten: bool) -> int:
+        """Forget a run that has ended.
+
+        Args:
+            run_id: The run.
+            unwritten: Drop what could not be written too; otherwise a run with such values is kept.
 
         Returns:
-            How many values were never written.
+            How many values were dropped.
         """
-        return self._metrics.drop(run_id)
+        return self._metrics.drop(run_id, unwritten=unwritten)
 
     def discard_pending(self) -> None:
         """Drop everything buffered for the store, which is about to be replaced."""

@@ -206,11 +206,19 @@ class MetricBuffer:
         """Write what is buffered; errors are returned, and kept for the next call that logs to the run."""
         return self._flush(None, keep=True)
 
-    def drop(self, run_id: str) -> int:
-        """Forget a run that has ended, and return how many of its points were never written."""
+    def drop(self, run_id: str, *, unwritten: bool) -> int:
+        """Forget a run that has ended, and return how many points that were never written went with it.
+
+        Args:
+            run_id: The run.
+            unwritten: Drop such points; otherwise a run that has any is kept.
+        """
         with self._lock:
-            pending = self._runs.pop(run_id, None)
-        return len(pending.points) if pending else 0
+            pending = self._runs.get(run_id)
+            if pending is None or (pending.points and not unwritten):
+                return 0
+            del self._runs[run_id]
+            return len(pending.points)
 
     def discard(self) -> None:
         """Forget everything, after a batch under way is written."""

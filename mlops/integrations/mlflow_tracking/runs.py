@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import IntegrationError, MLOpsError
-from mlops.integrations.mlflow_tracking import patches, routing
+from mlops.integrations.mlflow_tracking import patches, processes, routing
 from mlops.integrations.mlflow_tracking.recording import Recorder
 from mlops.integrations.mlflow_tracking.store import PROJECT_TAG, TOOL
 
@@ -140,10 +140,14 @@ class RunBlock:
         with tracking.translated("start_run"):
             found = self._resume(client) if self._run_id is not None else self._create(client, parent_id)
         run = Run(tracking, found.info)
-        tracking.forget_foreign_artifacts(run.run_id)
-        self._frame = routing.enter(route, ActiveRun(found), run)
-        self._run = run
-        self._process = os.getpid()
+        try:
+            tracking.forget_foreign_artifacts(run.run_id)
+            self._process = os.getpid()
+            self._run = run
+            self._frame = routing.enter(route, ActiveRun(found), run)
+        except BaseException as error:
+            self._terminate([run.run_id], status_for(error))
+            raise
         if self._params:
             try:
                 run.log_params(self._params)
@@ -169,17 +173,20 @@ class RunBlock:
         if self._run_name:
             tags[NAME_TAG] = self._run_name
         tags[PROJECT_TAG] = self._tracking.project
+        tags |= processes.own_tags()
         with routing.starting(self._tracking.route):
             tags = resolve_tags(tags)
         return client.create_run(self._tracking.experiment_id, tags=tags, run_name=self._run_name or None)
 
     def _resume(self, client: Any) -> Any:
         found = self._tracking.own_run(client, str(self._run_id), operation="start_run")
-        client.update_run(found.info.run_id, status="RUNNING", name=self._run_name or None)
-        if self._tags:
-            from mlflow.entities import RunTag
+        from mlflow.entities import RunTag
 
-            client.log_batch(found.info.run_id, tags=[RunTag(k, v) for k, v in self._tags.items()])
+        tags = self._tags | processes.own_tags()
+        client.log_batch(found.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        if processes.CLOSED_TAG in found.data.tags:
+            client.delete_tag(found.info.run_id, processes.CLOSED_TAG)
+        client.update_run(found.info.run_id, status="RUNNING", name=self._run_name or None)
         return client.get_run(found.info.run_id)
 
     def _close(self, error: BaseException | None) -> None:
@@ -200,6 +207,16 @@ class RunBlock:
             # The user's exception is what matters; this one rides along.
             error.add_note(f"The MLflow run {run.run_id} could not be ended properly: {problem}")
             logger.exception("The MLflow run %s could not be ended", run.run_id)
+        except BaseException as interruption:
+            # Ctrl-C while the last metrics are written: the run must not stay open for that.
+            self._terminate({run.run_id, *left}, status_for(interruption))
+            raise
+
+    def _terminate(self, run_ids: Iterable[str], status: str) -> None:
+        client = self._tracking.client(operation="start_run")
+        with self._tracking.translated("start_run"):
+            for run_id in run_ids:
+                client.set_terminated(run_id, status)
 
     def _end(self, run: Run, left: list[str], status: str) -> None:
         tracking = self._tracking
@@ -207,17 +224,16 @@ class RunBlock:
         try:
             tracking.flush(run.run_id, operation="start_run")
         except MLOpsError as error:
+            lost = tracking.forget_run(run.run_id, unwritten=True)
+            error.add_note(f"{lost} metrics of the run {run.run_id} were not written.")
             problems.append(error)
             status = FAILED if status == FINISHED else status
-        if lost := tracking.forget_run(run.run_id):
-            problems[-1].add_note(f"{lost} metrics of the run {run.run_id} were not written.")
+        else:
+            # What a thread that is still at work has logged meanwhile is written in the background.
+            tracking.forget_run(run.run_id, unwritten=False)
         try:
-            client = tracking.client(operation="start_run")
-            with tracking.translated("start_run"):
-                for run_id in left:
-                    client.set_terminated(run_id, status)
-                if run.run_id not in left and status != FINISHED:
-                    client.set_terminated(run.run_id, status)
+            ended_inside = run.run_id not in left
+            self._terminate([*left, run.run_id] if ended_inside and status != FINISHED else left, status)
         except MLOpsError as error:
             problems.append(error)
         if problems:
