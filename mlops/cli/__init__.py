@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "Show what every project, or one, holds in each tool."),
     "run": ("run", "Run a command in a project; its code needs no change."),
     "env": ("env", "Print what makes a shell work in a project."),
+    "doctor": ("doctor", "Look for runs left open by crashes and for damaged workspaces."),
     "runs": ("runs", "List a project's runs, newest first."),
     "ui": ("ui", "Open web pages over the projects: MLflow's."),
     "config": ("config", "Show each setting and the layer it comes from."),
