@@ -10,13 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, cast
 
-from mlops import names
-from mlops.files import write_atomic
-from mlops.integrations.dvc_data.operation import Operation
-from mlops.integrations.dvc_data.remote import locate_remote
+from mlops.client.plain_dvc import dvc_variables
 from mlops.integrations.mlflow_tracking import MLflowTracking
 from mlops.plugins import variables
 from mlops.workspace.tools import ToolContext, create
@@ -39,7 +35,6 @@ _NO_TELEMETRY: Final[Mapping[str, str]] = {
     "DVC_NO_ANALYTICS": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-_DVC_SETTINGS: Final = "plain-dvc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +64,8 @@ def project_environment(
 ) -> ProjectEnvironment:
     """Return a project's environment; no server is contacted and no tool is imported.
 
-    The project's DVC vault is created if it is missing, and a file of DVC settings in it brought up to date.
+    The project's DVC vault and Evidently project are created if they are missing, and a file of DVC settings
+    is brought up to date.
 
     Args:
         context: The project and the settings in force for it.
@@ -81,13 +77,15 @@ def project_environment(
     workspace = context.workspace
     workspace.require_present(operation="environment")
     inherited = os.environ if environ is None else environ
+    # First, so that a project which the code makes there is not taken for this one's.
+    create("evidently", context).ensure()
     values = {
         variables.PROJECT: workspace.project_name,
         variables.WORKSPACE: str(workspace.root_path),
         variables.EVIDENTLY: str(workspace.monitoring_path),
         **_mlflow(context),
         "BENTOML_HOME": str(workspace.models_path),
-        **_dvc(context, inherited),
+        **dvc_variables(context, inherited),
         **_NO_TELEMETRY,
     }
     if workspace.root_path.name == workspace.project_name:
@@ -114,50 +112,3 @@ def _mlflow(context: ToolContext) -> dict[str, str]:
         "MLFLOW_REGISTRY_URI": uri,
         **further,
     }
-
-
-def _dvc(context: ToolContext, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of plain DVC, after writing the settings they lead to.
-
-    DVC reads a system-wide, a user-wide and a repository's own file, where a later one wins. The project's
-    takes the place of the user-wide one, and the user's that of the system-wide one.
-    """
-    workspace = context.workspace
-    create("dvc", context).ensure()
-    remote = locate_remote(
-        workspace, context.settings.dvc_remote_path, Operation("environment", workspace.project_name)
-    )
-    temporary = workspace.dvc_path / ".dvc" / "tmp"
-    directory = temporary / _DVC_SETTINGS
-    inside = remote.path is not None and remote.required is None
-    # Relative to the file, so that a copy of the workspace never leads to the original.
-    url = os.path.relpath(remote.public, directory) if inside else remote.public
-    lines = [
-        "[core]",
-        f"    remote = {names.DVC_REMOTE}",
-        "    analytics = false",
-        "    check_update = false",
-        f"['remote \"{names.DVC_REMOTE}\"']",
-        f'    url = "{url}"',
-        "    verify = true",
-        "",
-    ]
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "config"
-    text = "\n".join(lines)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_atomic(path, text)
-    return {
-        "DVC_GLOBAL_CONFIG_DIR": str(directory),
-        "DVC_SYSTEM_CONFIG_DIR": str(_users_dvc_settings(inherited)),
-        "DVC_SITE_CACHE_DIR": str(temporary / "site"),
-    }
-
-
-def _users_dvc_settings(inherited: Mapping[str, str]) -> Path:
-    from platformdirs import user_config_path
-
-    if inherited.get(variables.PROJECT) and inherited.get("DVC_SYSTEM_CONFIG_DIR"):
-        # Inside another project's environment the user-wide place is that project's.
-        return Path(inherited["DVC_SYSTEM_CONFIG_DIR"])
-    return Path(inherited.get("DVC_GLOBAL_CONFIG_DIR") or user_config_path("dvc", "iterative"))

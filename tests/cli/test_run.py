@@ -283,6 +283,32 @@ def test_environment_in_python_is_whole_and_changes_nothing(
     churn.environment()
     assert settings.stat().st_mtime_ns == written.st_mtime_ns
     assert str(base) not in settings.read_text(), "a copied workspace must not lead to the original"
+    # The project's own is there first, so one that the code makes beside it is not taken for it.
+    evidently = Path(environment["MLOPS_EVIDENTLY_WORKSPACE"])
+    assert json.loads(next(evidently.glob("*/metadata.json")).read_text())["name"] == "churn"
+
+
+def test_plain_dvc_gets_the_remotes_options_but_no_secret(base: Path) -> None:
+    client = MLOpsClient("churn", base_path=base, dvc_remote_path="s3://bucket/data")
+    client.environment()
+    (client.workspace.dvc_path / ".dvc" / "config.local").write_text(
+        "['remote \"project\"']\n    endpointurl = http://127.0.0.1:9000\n    secret_access_key = s3cret\n"
+        "['remote \"other\"']\n    region = elsewhere\n"
+    )
+    environment = client.environment()
+    text = (Path(environment["DVC_GLOBAL_CONFIG_DIR"]) / "config").read_text()
+    assert "s3cret" not in text
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "config", "--list", "--global"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert listed["remote.project.url"] == "s3://bucket/data/churn"
+    assert listed["remote.project.endpointurl"] == "http://127.0.0.1:9000"
+    assert "remote.project.region" not in listed
 
 
 def test_a_database_of_ones_own_keeps_artifacts_in_the_workspace(base: Path, tmp_path: Path) -> None:
