@@ -59,10 +59,10 @@ def _end_with(owner: int, home: Path) -> None:
     """End this process once its owner is gone, however that died, and remove what it left."""
     while os.getppid() == owner:
         time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-    # During the imports the signal ends the process at once; later it is uvicorn that stops.
-    time.sleep(GRACE_SECONDS + 1)
+    # First, because the signal may end the process at once: nobody is left to look at the log.
     shutil.rmtree(home, ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS + 1)
     os._exit(1)
 
 

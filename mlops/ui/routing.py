@@ -8,7 +8,7 @@ from mlops.ui.failures import answered
 from mlops.ui.stores import OpenStores
 
 # Calls that only read, by how MLflow names them; any other may write, and so creates a missing database.
-_READING: Final = ("get_", "search_", "list_", "_get_", "_search_", "_list_", "artifact_root_uri")
+_READING: Final = ("get_", "search_", "list_", "_get_", "_search_", "_list_")
 
 
 class RoutedStore:
@@ -34,6 +34,11 @@ class RoutedStore:
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         return self._kind
+
+    @property
+    def artifact_root_uri(self) -> str:
+        """That there is a place for artifacts, asked before a project is created and so of none."""
+        return self._stores.projects.scope.uri
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

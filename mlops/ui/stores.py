@@ -80,6 +80,17 @@ class OpenStores:
         """Return how many pairs of stores are open."""
         return len(self._open)
 
+    def close(self) -> None:
+        """Close everything that is open; the stores can be used again."""
+        with self._lock:
+            pairs = list(self._open.values())
+            self._open.clear()
+            blanks, self._blanks = self._blanks, None
+        for pair in pairs:
+            store.forget(pair.uri)
+        if blanks is not None:
+            blanks.cleanup()
+
     def _opened(self, path: Path, workspace: ProjectWorkspace, *, blank: bool) -> StorePair:
         found = self._current(path)
         if found is not None:
