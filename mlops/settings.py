@@ -196,11 +196,19 @@ def find_base(
 
 
 def find_project_name(directory: Path | None = None) -> str:
-    """Return the project the nearest pyproject.toml names: ``[tool.mlops] project``, else ``[project] name``.
+    """Return the project to use where none is named.
+
+    ``MLOPS_PROJECT`` names it (``mlops run`` sets that for its command), else ``[tool.mlops] project`` or
+    ``[project] name`` of the nearest pyproject.toml.
+
+    Args:
+        directory: Where the search starts; the working directory by default.
 
     Raises:
         ConfigError: There is no pyproject.toml, or it names no project.
     """
+    if directory is None and (named := os.environ.get(variable("project"))):
+        return named
     start = (directory or Path.cwd()).absolute()
     hint = "pass the name, or set [tool.mlops] project (or [project] name) in the project's pyproject.toml"
     for candidate in (start, *start.parents):

@@ -67,7 +67,8 @@ class MLOpsClient(RunVerbs, DataVerbs, ModelVerbs, CheckVerbs, QueryVerbs):
         """Open a project, creating its workspace on first use.
 
         Args:
-            project_name: The project; by default the one the nearest pyproject.toml names.
+            project_name: The project; by default the one that ``MLOPS_PROJECT`` or the nearest pyproject.toml
+                names.
             repo_root: A repository; its base is ``mlops/workspace`` below it.
             base_path: The directory that holds the workspaces.
             description: One line for people.

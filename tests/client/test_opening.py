@@ -46,6 +46,15 @@ def test_inside_a_projects_folder_no_name_is_needed(tmp_path: Path, monkeypatch:
     assert client.workspace_path == tmp_path / "repo" / "mlops" / "workspace" / "churn"
 
 
+def test_inside_mlops_run_the_environment_names_the_project(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("MLOPS_PROJECT", "churn")
+        patch.setenv("MLOPS_BASE_PATH", str(base))
+        assert MLOpsClient.from_project().workspace_path == base / "churn"
+
+
 def test_without_a_name_anywhere_the_error_says_where_to_put_one() -> None:
     with pytest.raises(ConfigError, match="No project name was given") as caught:
         MLOpsClient.from_project()
