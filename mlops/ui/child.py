@@ -15,7 +15,6 @@ import socket
 import sys
 import threading
 import time
-import warnings
 from pathlib import Path
 
 POLL_SECONDS = 0.25
@@ -32,8 +31,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve(listener: socket.socket, uri: str) -> int:
-    # Messages about MLflow's own use of its libraries; this process runs nothing of the user's.
-    warnings.simplefilter("ignore", DeprecationWarning)
     import uvicorn
     from mlflow import server
     from mlflow.server import handlers

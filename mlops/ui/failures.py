@@ -1,4 +1,4 @@
-"""Errors of this library as MLflow's server answers them.
+"""Errors of this library, and of the file system, as MLflow's server answers them.
 
 MLflow's clients and its pages try an answer of 500 again for minutes, so whatever will not get better by
 waiting is answered with a status of the four hundreds, and with the next step in the message.
@@ -32,7 +32,7 @@ _CODES: Final[tuple[tuple[type[MLOpsError], str], ...]] = (
 
 @contextlib.contextmanager
 def answered() -> Iterator[None]:
-    """Turn an error of this library's into MLflow's, for the server to send.
+    """Turn an error of this library's or the file system's into MLflow's, for the server to send.
 
     Raises:
         MlflowException: With the message, the next step and a status that fits.
@@ -46,3 +46,10 @@ def answered() -> Iterator[None]:
         name = next(name for kind, name in _CODES if isinstance(error, kind))
         text = str(error) if not error.hint else f"{error} ({error.hint})"
         raise MlflowException(text, error_code=getattr(databricks_pb2, name)) from error
+    except OSError as error:
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos import databricks_pb2
+
+        raise MlflowException(
+            f"The project's files cannot be used: {error}", error_code=databricks_pb2.RESOURCE_CONFLICT
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import ConfigError, ConfirmationRequiredError
@@ -160,11 +161,16 @@ def _tracked(workspace: ProjectWorkspace) -> str:
     path = store.database_path(workspace)
     found = []
     if path.exists():
-        with store.reading(path) as connection:
-            for what, query in counted.items():
-                (number,) = connection.execute(query).fetchone()
-                if number:
-                    found.append(f"{number} {what}")
+        try:
+            with store.reading(path) as connection:
+                for what, query in counted.items():
+                    (number,) = connection.execute(query).fetchone()
+                    if number:
+                        found.append(f"{number} {what}")
+        except sqlite3.Error as error:
+            raise store.unreadable(
+                path, error, operation="delete_workspace", workspace=workspace.project_name
+            ) from error
     files = measure(store.artifact_root(workspace)).files
     if files:
         found.append(f"{files} artifact files")

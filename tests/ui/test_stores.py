@@ -10,6 +10,7 @@ from mlops import WorkspaceManager
 from mlops.errors import IntegrationError, WorkspaceCorruptError, WorkspaceNotFoundError
 from mlops.integrations.mlflow_tracking import store
 from mlops.ui.projects import Projects
+from mlops.ui.provider import delete
 from mlops.ui.scope import Scope
 from mlops.ui.stores import OpenStores
 
@@ -131,6 +132,9 @@ def test_a_broken_project_says_so_and_does_not_break_the_others(
         stores.get("baddatabase", writing=False)
     with pytest.raises(IntegrationError, match=r"https://runs\.example/x"):
         stores.get("remote", writing=False)
+    with pytest.raises(IntegrationError, match="cannot be read"):
+        delete(stores.projects, "baddatabase")
+    assert (base / "baddatabase").is_dir(), "what cannot be read may hold something"
     assert run_ids(stores, "fine") == []
 
 
