@@ -290,20 +290,25 @@ def forget(uri: str) -> None:
     MLflow caches all of them for the life of the process; after the file was deleted or replaced they would
     go on reading the old one.
     """
-    tracking: Any = sys.modules.get("mlflow.store.tracking.sqlalchemy_store")
-    registry: Any = sys.modules.get("mlflow.store.model_registry.sqlalchemy_store")
-    for module in (tracking, registry):
-        if module is not None:
-            engine = module.SqlAlchemyStore._engine_map.pop(uri, None)
-            if engine is not None:
-                engine.dispose()
-    service: Any = sys.modules.get("mlflow.tracking._tracking_service.utils")
-    if service is not None:
-        type(service._tracking_store_registry)._get_store_with_resolved_uri.cache_clear()
-        service._artifact_repos_cache.clear()
-    models: Any = sys.modules.get("mlflow.tracking._model_registry.utils")
-    if models is not None and models._model_registry_store_registry is not None:
-        type(models._model_registry_store_registry)._get_store_with_resolved_uri.cache_clear()
+    for module in ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"):
+        store_class = _loaded(module, "SqlAlchemyStore")
+        engine = store_class._engine_map.pop(uri, None) if store_class is not None else None
+        if engine is not None:
+            engine.dispose()
+    stores = _loaded("mlflow.tracking._tracking_service.utils", "_tracking_store_registry")
+    if stores is not None:
+        type(stores)._get_store_with_resolved_uri.cache_clear()
+    repositories = _loaded("mlflow.tracking._tracking_service.utils", "_artifact_repos_cache")
+    if repositories is not None:
+        repositories.clear()
+    registries = _loaded("mlflow.tracking._model_registry.utils", "_model_registry_store_registry")
+    if registries is not None:
+        type(registries)._get_store_with_resolved_uri.cache_clear()
+
+
+def _loaded(module: str, name: str) -> Any:
+    # Another thread may be in the middle of the import: then there is nothing to forget yet.
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
