@@ -6,19 +6,18 @@ them is refused with its name instead of logging to the wrong place.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import importlib
 import inspect
 import logging
 import sys
 import threading
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Final, SupportsIndex
+from collections.abc import Callable
+from typing import Any, Final
 
 from mlops.errors import IntegrationError
-from mlops.integrations.mlflow_tracking import routing
+from mlops.integrations.mlflow_tracking import autologging, routing
+from mlops.integrations.mlflow_tracking.autologging import SAFETY, UTILS
+from mlops.integrations.mlflow_tracking.rebinding import rebind
 from mlops.integrations.mlflow_tracking.telemetry import import_mlflow
 
 logger = logging.getLogger(__name__)
@@ -26,8 +25,6 @@ logger = logging.getLogger(__name__)
 _SERVICE: Final = "mlflow.tracking._tracking_service.utils"
 _REGISTRY: Final = "mlflow.tracking._model_registry.utils"
 _FLUENT: Final = "mlflow.tracking.fluent"
-_AUTOLOG: Final = "mlflow.utils.autologging_utils"
-_SAFETY: Final = "mlflow.utils.autologging_utils.safety"
 _TRACING: Final = "mlflow.tracing.provider"
 
 # module, name, and for a function its parameters
@@ -42,8 +39,13 @@ REPLACED: Final[tuple[tuple[str, str, tuple[str, ...] | None], ...]] = (
     (_FLUENT, "_active_run_stack", None),
     (_FLUENT, "_last_active_run_id", None),
     (_FLUENT, "_last_logged_model_id", None),
-    (_AUTOLOG, "_training_sessions", None),
-    (_SAFETY, "_AutologgingSessionManager", None),
+    (UTILS, "_training_sessions", None),
+    (UTILS, "autologging_is_disabled", ("integration_name",)),
+    (UTILS, "disable_autologging", ()),
+    (UTILS, "disable_discrete_autologging", ("flavors_to_disable",)),
+    (UTILS, "get_autologging_config", ("flavor_name", "config_key", "default_value")),
+    (SAFETY, "revert_patches", ("autologging_integration",)),
+    (SAFETY, "_AutologgingSessionManager", None),
     (_TRACING, "_get_mlflow_span_processor", ("tracking_uri",)),
 )
 # Read, not replaced.
@@ -52,7 +54,9 @@ NEEDED: Final = (
     (_SERVICE, "_tracking_store_registry"),
     (_SERVICE, "_artifact_repos_cache"),
     (_REGISTRY, "_model_registry_store_registry"),
-    (_SAFETY, "AutologgingSession"),
+    (SAFETY, "AutologgingSession"),
+    (SAFETY, "_AUTOLOGGING_PATCHES"),
+    (UTILS, "AUTOLOGGING_INTEGRATIONS"),
     (_TRACING, "provider"),
     (_TRACING, "is_tracing_enabled"),
 )
@@ -95,7 +99,7 @@ def install(*, operation: str, workspace: str) -> None:
         fluent = importlib.import_module(_FLUENT)
         _replace_uris()
         _replace_fluent(fluent)
-        _replace_autologging()
+        autologging.install()
         _replace_tracing()
         _installed = True
 
@@ -117,10 +121,10 @@ def incompatible() -> list[str]:
     for name in ("_active_run_stack", "_last_active_run_id", "_last_logged_model_id"):
         variable = _look_up(_FLUENT, name)
         problems += [f"{_FLUENT}.{name} has no {m}" for m in _VARIABLE_METHODS if not hasattr(variable, m)]
-    manager = _look_up(_SAFETY, "_AutologgingSessionManager")
-    problems += [f"{_SAFETY}: no {m}" for m in _SESSION_METHODS if not hasattr(manager, m)]
-    if not isinstance(_look_up(_AUTOLOG, "_training_sessions"), list):
-        problems.append(f"{_AUTOLOG}._training_sessions is not a list")
+    manager = _look_up(SAFETY, "_AutologgingSessionManager")
+    problems += [f"{SAFETY}: no {m}" for m in _SESSION_METHODS if not hasattr(manager, m)]
+    if not isinstance(_look_up(UTILS, "_training_sessions"), list):
+        problems.append(f"{UTILS}._training_sessions is not a list")
     return problems
 
 
@@ -144,15 +148,6 @@ def _module(name: str) -> Any:
 
 def _look_up(module_name: str, name: str) -> Any:
     return getattr(_module(module_name), name, None)
-
-
-def _rebind(module_name: str, name: str, make: Callable[[Any], Callable[..., Any]]) -> None:
-    """Replace a function in its module and in every module of MLflow that has imported it by name."""
-    original = getattr(importlib.import_module(module_name), name)
-    replacement = functools.wraps(original)(make(original))
-    for loaded_name, module in list(sys.modules.items()):
-        if loaded_name.partition(".")[0] == "mlflow" and vars(module).get(name) is original:
-            setattr(module, name, replacement)
 
 
 def _replace_uris() -> None:
@@ -180,10 +175,10 @@ def _replace_uris() -> None:
 
         return set_uri
 
-    _rebind(_SERVICE, "get_tracking_uri", tracking)
-    _rebind(_REGISTRY, "_get_registry_uri_from_context", registry)
-    _rebind(_SERVICE, "set_tracking_uri", setter)
-    _rebind(_REGISTRY, "set_registry_uri", setter)
+    rebind(_SERVICE, "get_tracking_uri", tracking)
+    rebind(_REGISTRY, "_get_registry_uri_from_context", registry)
+    rebind(_SERVICE, "set_tracking_uri", setter)
+    rebind(_REGISTRY, "set_registry_uri", setter)
 
 
 def _ignored(name: str, route: routing.Route) -> None:
@@ -225,9 +220,9 @@ def _replace_fluent(fluent: Any) -> None:
 
         return get_or_start_run
 
-    _rebind(_FLUENT, "_get_experiment_id", experiment_id)
-    _rebind(_FLUENT, "set_experiment", experiment)
-    _rebind(_FLUENT, "_get_or_start_run", run)
+    rebind(_FLUENT, "_get_experiment_id", experiment_id)
+    rebind(_FLUENT, "set_experiment", experiment)
+    rebind(_FLUENT, "_get_or_start_run", run)
     global _original_stack
     _original_stack = fluent._active_run_stack
     fluent._active_run_stack = _StackVariable(_original_stack)
@@ -279,106 +274,11 @@ class _IdVariable(_Variable):
             routing.change(**{self._field: value})
 
 
-def _replace_autologging() -> None:
-    """Give each of our runs its own autologging session; MLflow has one for the whole process."""
-    safety = importlib.import_module(_SAFETY)
-    autolog: Any = importlib.import_module(_AUTOLOG)
-    manager = safety._AutologgingSessionManager
-    start, astart = manager.start_session, manager.astart_session
-    active, end = manager.active_session, manager._end_session
-
-    @contextlib.contextmanager
-    def start_session(integration: Any) -> Iterator[Any]:
-        frame = routing.current()
-        if frame is None:
-            with start(integration) as session:
-                yield session
-            return
-        opening = frame.opening
-        mine = opening.session is None
-        if mine:
-            opening.session = safety.AutologgingSession(integration, uuid.uuid4().hex)
-        try:
-            yield opening.session
-        finally:
-            if mine:
-                opening.session = None
-
-    @contextlib.asynccontextmanager
-    async def astart_session(integration: Any) -> AsyncIterator[Any]:
-        if routing.current() is None:
-            async with astart(integration) as session:
-                yield session
-        else:
-            with start_session(integration) as session:
-                yield session
-
-    def active_session() -> Any:
-        frame = routing.current()
-        return active() if frame is None else frame.opening.session
-
-    def end_session() -> None:
-        frame = routing.current()
-        if frame is None:
-            end()
-        else:
-            frame.opening.session = None
-
-    manager.start_session = staticmethod(start_session)
-    manager.astart_session = staticmethod(astart_session)
-    manager.active_session = staticmethod(active_session)
-    manager._end_session = staticmethod(end_session)
-    autolog._training_sessions = _TrainingSessions(autolog._training_sessions)
-
-
-class _TrainingSessions(list[Any]):
-    """MLflow's list of training session classes, one per flavour; each one's stack is replaced."""
-
-    def __init__(self, classes: list[Any]) -> None:
-        super().__init__()
-        for training_session in classes:
-            self.append(training_session)
-
-    def append(self, item: Any) -> None:
-        item._session_stack = _TrainingStack(item._session_stack)
-        super().append(item)
-
-
-class _TrainingStack(list[Any]):
-    """The nested fits of one flavour: within a run of ours those of that run, else those of the process."""
-
-    def _items(self) -> list[Any]:
-        frame = routing.current()
-        return self._plain if frame is None else frame.opening.training.setdefault(id(self), [])
-
-    def __init__(self, plain: list[Any]) -> None:
-        super().__init__()
-        self._plain = plain
-
-    def append(self, item: Any) -> None:
-        self._items().append(item)
-
-    def pop(self, index: SupportsIndex = -1) -> Any:
-        return self._items().pop(index)
-
-    def __len__(self) -> int:
-        return len(self._items())
-
-    def __bool__(self) -> bool:
-        return bool(self._items())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._items())
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._items()[index]
-
-
 def _replace_tracing() -> None:
     from mlops.integrations.mlflow_tracking import tracing
 
     provider = importlib.import_module(_TRACING)
-    _rebind(_TRACING, "_get_mlflow_span_processor", tracing.per_store)
+    rebind(_TRACING, "_get_mlflow_span_processor", tracing.per_store)
     # A tracer set up before sends everything to the store that was configured then; the next trace makes a
     # new one, as after mlflow.set_tracking_uri.
     if provider.provider.once._done and provider.is_tracing_enabled():

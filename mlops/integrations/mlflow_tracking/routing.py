@@ -51,8 +51,7 @@ class Opening:
         threads: The threads alive when it was opened; a younger one may belong to it.
         base: The ids of the runs on the stack when it was opened, its own included.
         closed: Whether the run has ended.
-        session: MLflow's autologging session within this run.
-        training: MLflow's stacks of nested training sessions within this run, by the stack they replace.
+        scopes: The calls under way in this run that MLflow logs by itself; see ``autologging``.
     """
 
     route: Route
@@ -62,8 +61,7 @@ class Opening:
     threads: weakref.WeakSet[threading.Thread]
     base: frozenset[str] = frozenset()
     closed: bool = False
-    session: Any = None
-    training: dict[int, list[Any]] = field(default_factory=dict)
+    scopes: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +196,13 @@ def starting(route: Route) -> Iterator[None]:
 def route_of_new_run() -> Route | None:
     """Return the project of the run that this context is about to start, or None where MLflow decides."""
     return _starting.get() or current_route()
+
+
+def others() -> list[str]:
+    """Return the projects of the runs that are open in this process outside the calling context."""
+    mine = _ancestors(_frame.get())
+    with _lock:
+        return sorted({opening.route.project for opening in _open.values() if opening not in mine})
 
 
 def change(**values: Any) -> None:
