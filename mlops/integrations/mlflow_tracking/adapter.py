@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import NoActiveRunError
-from mlops.integrations.mlflow_tracking import routing
+from mlops.integrations.mlflow_tracking import metric_rows, routing
 from mlops.integrations.mlflow_tracking.inspection import StoreInspection
 from mlops.integrations.mlflow_tracking.metrics import MetricBuffer, Point
 from mlops.integrations.mlflow_tracking.recording import Recorder
@@ -31,6 +31,10 @@ class MLflowTracking(StoreInspection, Recorder):
         super().__init__(context)
         self._models: Models | None = None
         self._metrics = MetricBuffer(self._write_points, store=lambda: self.uri)
+
+    def __reduce__(self) -> tuple[type[MLflowTracking], tuple[ToolContext]]:
+        # A worker process opens the same project anew.
+        return (MLflowTracking, (self.context,))
 
     @property
     def models(self) -> Models:
@@ -186,6 +190,8 @@ class MLflowTracking(StoreInspection, Recorder):
 
     def _write_points(self, run_id: str, points: Sequence[Point]) -> None:
         client = self.client(operation="log_metric")
+        if self.embedded and metric_rows.write(self.database, run_id, points):
+            return
         if len(points) == 1:
             # A batch of one costs MLflow twice as much: it also looks for parameters and tags.
             (point,) = points

@@ -7,29 +7,28 @@ through this library, and when the interpreter exits.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
-import logging
 import operator
-import os
 import posixpath
 import re
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mlops.errors import IntegrationError
-
-logger = logging.getLogger(__name__)
+from mlops.integrations.mlflow_tracking.flushing import flusher
 
 # MLflow accepts at most this many metrics in one call (mlflow/utils/validation.py, MAX_METRICS_PER_BATCH).
 BATCH_SIZE: Final = 1000
-# How long a metric may stay in memory, in seconds: what a power cut can cost, and what a watcher waits.
-MAX_AGE_SECONDS: Final = 1.0
+# How long a metric waits in memory before it is written, in seconds. Together with the write itself this
+# stays below the second that a killed process may lose.
+MAX_AGE_SECONDS: Final = 0.5
+# Points that may wait. A loop that logs faster than the store takes them then writes them itself, instead of
+# filling the memory and losing more than a second of them when it is killed.
+MAX_WAITING: Final = 10 * BATCH_SIZE
 _MAX_STEP: Final = 2**63 - 1
 # The limits of mlflow/utils/validation.py: checked at the call, because a name that is refused only when its
 # batch is written would hold back the metrics around it.
@@ -157,7 +156,7 @@ class MetricBuffer:
         # Batches of one run stay in order, and a flush returns only after a batch under way is written.
         self._writing = threading.RLock()
         self._oldest: float | None = None
-        _flusher.watch(self)
+        flusher.watch(self)
 
     def add(self, run_id: str, values: Sequence[tuple[str, float, int]]) -> Exception | None:
         """Buffer values of one run.
@@ -183,13 +182,16 @@ class MetricBuffer:
                     stamp = before[0] + 1
                 pending.last[key] = (stamp, step)
                 pending.points.append(Point(key, value, stamp, step))
-            full = len(pending.points) >= BATCH_SIZE
+            count = len(pending.points)
+            full = count >= BATCH_SIZE
             waiting = self._oldest is not None
             if not waiting:
                 self._oldest = time.monotonic()
             error, pending.error = pending.error, None
         if full or not waiting:
-            _flusher.wake(self, now=full)
+            flusher.wake(self, now=full)
+        if count >= MAX_WAITING and error is None:
+            self._flush(run_id, keep=True)
         return error
 
     def flush(self, run_id: str | None = None) -> None:
@@ -218,6 +220,7 @@ class MetricBuffer:
             if pending is None or (pending.points and not unwritten):
                 return 0
             del self._runs[run_id]
+            self._settle()
             return len(pending.points)
 
     def discard(self) -> None:
@@ -241,6 +244,23 @@ class MetricBuffer:
                 return 0.0
         return max(0.0, oldest + MAX_AGE_SECONDS - time.monotonic())
 
+    def before_fork(self, deadline: float) -> bool:
+        """Wait until no batch is being written, and keep it so until ``after_fork_in_parent``.
+
+        A child forked in the middle of one would inherit the locks that its writer holds, for ever.
+
+        Args:
+            deadline: When to give up, by the monotonic clock.
+
+        Returns:
+            Whether that is so now.
+        """
+        return self._writing.acquire(timeout=max(0.0, deadline - time.monotonic()))
+
+    def after_fork_in_parent(self) -> None:
+        """Let batches be written again."""
+        self._writing.release()
+
     def after_fork(self) -> None:
         """Forget everything in a child process: the parent writes it."""
         self._lock = threading.Lock()
@@ -260,87 +280,33 @@ class MetricBuffer:
                     self._write_run(key)
                 except Exception as error:  # noqa: BLE001 - handed to the caller or kept for the next call
                     errors.append(error)
-                    if keep:
-                        with self._lock:
-                            self._runs[key].error = error
+                    with self._lock:
+                        pending = self._runs.get(key) if keep else None
+                        if pending is not None:
+                            pending.error = error
             with self._lock:
-                if self._oldest is None and any(p.points for p in self._runs.values()):
-                    self._oldest = time.monotonic()
+                self._settle()
         return errors
 
     def _write_run(self, run_id: str) -> None:
-        while True:
+        """Write what is there now; a thread that goes on logging must not keep the caller here."""
+        with self._lock:
+            pending = self._runs.get(run_id)
+            left = len(pending.points) if pending else 0
+        while pending is not None and left > 0:
             with self._lock:
-                pending = self._runs.get(run_id)
-                batch = pending.points[:BATCH_SIZE] if pending else []
-            if not batch or pending is None:
-                return
+                batch = pending.points[: min(left, BATCH_SIZE)]
             self._write(run_id, batch)
+            left -= len(batch)
             with self._lock:
                 del pending.points[: len(batch)]
 
-
-class _Flusher:
-    """One daemon thread for all buffers of the process, started when the first metric is logged."""
-
-    def __init__(self) -> None:
-        self._all: weakref.WeakSet[MetricBuffer] = weakref.WeakSet()
-        # Strong references: what is not yet written must survive its adapter.
-        self._dirty: set[MetricBuffer] = set()
-        self._condition = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._urgent = False
-
-    def watch(self, buffer: MetricBuffer) -> None:
-        with self._condition:
-            self._all.add(buffer)
-
-    def wake(self, buffer: MetricBuffer, *, now: bool) -> None:
-        with self._condition:
-            self._dirty.add(buffer)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="mlops-metrics", daemon=True)
-                self._thread.start()
-            self._urgent = self._urgent or now
-            self._condition.notify()
-
-    def waiting(self, store: str) -> list[MetricBuffer]:
-        with self._condition:
-            dirty = list(self._dirty)
-        return [buffer for buffer in dirty if buffer.store() == store and buffer.pending()]
-
-    def at_exit(self) -> None:
-        with self._condition:
-            buffers = list(self._dirty)
-        for buffer in buffers:
-            for error in buffer.flush_in_background():
-                logger.error("%d metrics could not be written before exit: %s", buffer.pending(), error)
-
-    def after_fork(self) -> None:
-        self._condition = threading.Condition()
-        self._thread = None
-        self._urgent = False
-        self._dirty = set()
-        for buffer in list(self._all):
-            buffer.after_fork()
-
-    def _run(self) -> None:
-        while True:
-            with self._condition:
-                self._dirty = {buffer for buffer in self._dirty if buffer.pending()}
-                waits = {buffer: buffer.due_in() for buffer in self._dirty}
-                soonest = min(waits.values(), default=None)
-                if not self._urgent and (soonest is None or soonest > 0):
-                    self._condition.wait(soonest)
-                    continue
-                self._urgent = False
-            for buffer, wait in waits.items():
-                if wait <= 0:
-                    buffer.flush_in_background()
-            waits.clear()
-
-
-_flusher = _Flusher()
+    def _settle(self) -> None:
+        """Note whether anything waits; the next point wakes the thread only if nothing did."""
+        if not any(pending.points for pending in self._runs.values()):
+            self._oldest = None
+        elif self._oldest is None:
+            self._oldest = time.monotonic()
 
 
 def waiting(store: str) -> list[MetricBuffer]:
@@ -349,8 +315,4 @@ def waiting(store: str) -> list[MetricBuffer]:
     Args:
         store: The store's URI.
     """
-    return _flusher.waiting(store)
-
-
-atexit.register(_flusher.at_exit)
-os.register_at_fork(after_in_child=_flusher.after_fork)
+    return flusher.waiting(store)
