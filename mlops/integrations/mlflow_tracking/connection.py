@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ class StoreConnection:
     def __init__(self, context: ToolContext) -> None:
         self._context = context
         self._lock = threading.RLock()
+        _connections.add(self)
         self._client: Any = None
         self._client_of: tuple[int, int] | None = None
         self._experiment_id: str | None = None
@@ -263,6 +266,19 @@ class StoreConnection:
             workspace=self.project,
             hint="see list_runs() for the ids of this project's runs",
         )
+
+
+_connections: weakref.WeakSet[StoreConnection] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for connection in list(_connections):
+        # Another thread of the parent may have held it.
+        connection._lock = threading.RLock()
+    store.leave_connections()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _say_nothing(run_id: str) -> None:

@@ -252,10 +252,10 @@ def _ancestors(frame: Frame | None) -> set[Opening]:
 
 
 def _after_fork() -> None:
-    # The forking thread keeps its context; the other threads' runs are the parent's.
+    # What is open stays open for the child too: its own threads belong to the run they were forked in, and
+    # without it their calls would make a database in the working directory.
     global _lock
     _lock = threading.Lock()
-    _open.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)

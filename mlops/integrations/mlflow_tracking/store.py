@@ -8,6 +8,7 @@ project's database is a copy of it, linked into place whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import shutil
@@ -35,6 +36,10 @@ PROJECT_TAG: Final = "mlops.project"
 WORKSPACE_TAG: Final = "mlops.workspace_id"
 # In a store of its own the project is MLflow's experiment 0, where code that names no experiment lands.
 EXPERIMENT_ID: Final = "0"
+_STORES: Final = (
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+)
 # Read-only connections may not undo what a killed writer left.
 _UNFINISHED: Final = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
 # Building the template is a few seconds of migrations, on a slow machine with cold imports half a minute.
@@ -290,7 +295,7 @@ def forget(uri: str) -> None:
     MLflow caches all of them for the life of the process; after the file was deleted or replaced they would
     go on reading the old one.
     """
-    for module in ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"):
+    for module in _STORES:
         store_class = _loaded(module, "SqlAlchemyStore")
         engine = store_class._engine_map.pop(uri, None) if store_class is not None else None
         if engine is not None:
@@ -304,6 +309,16 @@ def forget(uri: str) -> None:
     registries = _loaded("mlflow.tracking._model_registry.utils", "_model_registry_store_registry")
     if registries is not None:
         type(registries)._get_store_with_resolved_uri.cache_clear()
+
+
+def leave_connections() -> None:
+    """Give a forked child its own connections; SQLite breaks a file whose connection two processes use."""
+    for module in _STORES:
+        store_class = _loaded(module, "SqlAlchemyStore")
+        for engine in [] if store_class is None else list(store_class._engine_map.values()):
+            # Never freed: closing the parent's connection here could undo what the parent is writing.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine.pool))
+            engine.dispose(close=False)
 
 
 def _loaded(module: str, name: str) -> Any:
