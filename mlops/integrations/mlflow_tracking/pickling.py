@@ -19,6 +19,8 @@ from typing import Any, Final
 TRUSTED_PACKAGES: Final = frozenset(
     {"sklearn", "numpy", "scipy", "pandas", "xgboost", "lightgbm", "catboost", "imblearn"}
 )
+# How objects refuse to be pickled.
+REFUSALS: Final = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
 # What a module gets anew wherever it is rebuilt.
 _MODULE_STATE: Final = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__"})
 TRUSTED_TYPES: Final = frozenset(
@@ -68,6 +70,18 @@ def dump_pickle(value: Any, path: Path) -> None:
     by its import path instead, as pickle does; the object then loads where that module can be imported.
     """
     import cloudpickle
+
+    try:
+        with path.open("wb") as stream:
+            by_value()(stream).dump(value)
+    except REFUSALS:
+        with path.open("wb") as stream:
+            cloudpickle.dump(value, stream)
+
+
+def by_value() -> Any:
+    """Return a pickler class that stores the user's own code with the object instead of its import path."""
+    import cloudpickle
     from cloudpickle import cloudpickle as reducers
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -81,12 +95,20 @@ def dump_pickle(value: Any, path: Path) -> None:
                 return reducers.dynamic_subimport, (obj.__name__, state)
             return super().reducer_override(obj)
 
-    try:
-        with path.open("wb") as stream:
-            Pickler(stream).dump(value)
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError):
-        with path.open("wb") as stream:
-            cloudpickle.dump(value, stream)
+    return Pickler
+
+
+def torch_pickle_module() -> Any:
+    """Return a pickle module for ``torch.save`` that stores own code, and whose files MLflow reads by itself.
+
+    PyTorch uses the module's ``Pickler``, and MLflow stores its name to find the ``Unpickler`` again.
+    """
+    from mlflow.pytorch import pickle_module
+
+    module = ModuleType(pickle_module.__name__)
+    vars(module).update({key: item for key, item in vars(pickle_module).items() if not key.startswith("__")})
+    module.Pickler = by_value()  # type: ignore[attr-defined]
+    return module
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,13 +55,27 @@ def write_object(request: Request, path: Path, meta: Any) -> None:
 
 
 def _write_with_mlflow(request: Request, path: Path, meta: Any) -> None:
-    from mlflow.utils.logging_utils import suppress_logs_in_thread
-
     chosen = request.flavor
     module = importlib.import_module(chosen.module)
     options: dict[str, Any] = {}
     if chosen.name == "lightgbm" and hasattr(request.model, "get_params"):
         options = _lightgbm_options(request, path)
+    if chosen.name == "pytorch":
+        # MLflow's default, an exported graph, needs an example and does not give the module back.
+        options = {"serialization_format": "pickle", "pickle_module": pickling.torch_pickle_module()}
+    try:
+        _save(request, path, meta, module, options)
+    except pickling.REFUSALS:
+        if options.pop("pickle_module", None) is None:
+            raise
+        shutil.rmtree(path)
+        path.mkdir()
+        _save(request, path, meta, module, options)
+
+
+def _save(request: Request, path: Path, meta: Any, module: Any, options: dict[str, Any]) -> None:
+    from mlflow.utils.logging_utils import suppress_logs_in_thread
+
     # MLflow would infer a signature from an example, with warnings; it is inferred and the example is stored
     # afterwards. Its advice about pickle and missing signatures names arguments that users do not see here.
     with suppress_logs_in_thread():
@@ -69,7 +84,7 @@ def _write_with_mlflow(request: Request, path: Path, meta: Any) -> None:
             str(path),
             mlflow_model=meta,
             signature=request.signature,
-            pip_requirements=request.requirements or requirements.pinned(_needs(chosen)),
+            pip_requirements=request.requirements or requirements.pinned(_needs(request.flavor)),
             **options,
         )
 
@@ -220,8 +235,15 @@ def _needs(chosen: Flavor) -> tuple[str, ...]:
         "pytorch": ("cloudpickle",),
         "onnx": ("onnxruntime",),
         "transformers": ("torch", "accelerate"),
+        "keras": (_keras_backend(),),
     }
     return (chosen.distribution, *extra.get(chosen.name, ()), "numpy", "pandas")
+
+
+def _keras_backend() -> str:
+    """Return the framework that Keras computes with, or "" if Keras has not been imported."""
+    config: Any = getattr(sys.modules.get("keras"), "config", None)
+    return str(config.backend()) if hasattr(config, "backend") else ""
 
 
 def _base_packages(model: Any) -> tuple[str, ...]:
