@@ -53,10 +53,11 @@ class ProjectExperiment:
 
 
 class ProjectTags:
-    """Tags every run of the project: its name, the ``mlops run`` it belongs to, the state of the code.
+    """Tags every run of the project: its name, process and ``mlops run``, and the state of the code.
 
     The runs are those of a process whose environment names the project, and those that plain MLflow code
-    starts inside ``client.start_run()``, which get the name only.
+    starts inside ``client.start_run()``, which get the name and the process only. By the process
+    ``mlops doctor`` knows whether anybody is still at work on a run.
     """
 
     def in_context(self) -> bool:
@@ -66,9 +67,13 @@ class ProjectTags:
     def tags(self) -> dict[str, str]:
         """Return the tags; an empty dictionary where the run is nobody's."""
         route, member = _route(), _member()
+        if member is None and route is None:
+            return {}
+        from mlops.integrations.mlflow_tracking import processes
+
         if member is None:
-            return {} if route is None else {PROJECT_TAG: str(route.project)}
-        found = {PROJECT_TAG: member.project}
+            return {PROJECT_TAG: str(route.project), **processes.own_tags()}
+        found = {PROJECT_TAG: member.project, **processes.own_tags()}
         if member.group:
             found[GROUP_TAG] = member.group
         return found | git.code_tags(git.code_directory())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -92,6 +93,25 @@ def test_runs_of_a_killed_process_are_found_and_ended(base: Path) -> None:
     resumed = client.tracking.get_run(again.run_id)
     assert (resumed["status"], resumed["metrics"]) == ("FINISHED", {"loss": 0.25})
     assert processes.CLOSED_TAG not in resumed["tags"]
+
+
+def test_a_run_of_code_that_knows_nothing_of_projects_is_ended_too(base: Path) -> None:
+    client = MLOpsClient.from_project("churn", base_path=base)
+    code = """
+import mlflow, os
+mlflow.start_run(run_name="plain")
+mlflow.log_metric("m", 1)
+os.kill(os.getpid(), 9)
+"""
+    command = [sys.executable, "-c", "from mlops.cli import main; main()", "--base-path", str(base), "env"]
+    settings = subprocess.run([*command, "churn"], capture_output=True, text=True, check=True).stdout
+    script = f"{settings}\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+    assert subprocess.run(["bash", "-c", script], capture_output=True, check=False).returncode == -9
+    (run,) = client.list_runs()
+    assert (run["run_name"], run["status"]) == ("plain", "RUNNING")
+    (finding,) = examine(WorkspaceManager(base), fix=True)
+    assert (finding.check, finding.fixed) == (Check.CRASHED_RUN, True)
+    assert client.list_runs()[0]["status"] == "FAILED"
 
 
 def test_the_command_exits_1_until_everything_is_fixed(base: Path) -> None:
