@@ -54,6 +54,19 @@ def by_name(tracking: MLflowTracking) -> dict[str, dict[str, Any]]:
     return {run["run_name"]: run for run in tracking.list_runs(limit=None)}
 
 
+def test_what_is_switched_per_call_is_there_to_be_switched(
+    projects: list[MLflowTracking], caplog: pytest.LogCaptureFixture
+) -> None:
+    mlflow.sklearn.autolog(**QUICK)
+    with projects[0].start_run():
+        Ridge().fit(FEATURES, TARGET)
+    manager = mlflow.sklearn._AUTOLOGGING_METRICS_MANAGER
+    assert isinstance(type(manager)._log_post_training_metrics_enabled, property)
+    assert manager._log_post_training_metrics_enabled
+    assert {"_model_id_mapping", "record_model_id"} <= set(vars(manager))
+    assert "is not known here" not in caplog.text
+
+
 def test_eight_threads_over_four_projects_lose_nothing(projects: list[MLflowTracking]) -> None:
     """Each thread does what a training script does: enable, fit, score, cross-validate, fit again."""
     rounds = 4

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mlops.errors import IntegrationError
-from mlops.integrations.mlflow_tracking import autologging, dataset_races, routing
+from mlops.integrations.mlflow_tracking import autolog_switches, autologging, dataset_races, routing
 from mlops.integrations.mlflow_tracking.autologging import SAFETY, UTILS
 from mlops.integrations.mlflow_tracking.rebinding import rebind
 from mlops.integrations.mlflow_tracking.telemetry import import_mlflow
@@ -100,6 +100,7 @@ def install(*, operation: str, workspace: str) -> None:
         _replace_uris()
         _replace_fluent(fluent)
         autologging.install()
+        autolog_switches.install()
         dataset_races.install()
         _replace_tracing()
         _installed = True
