@@ -74,10 +74,9 @@ class Link:
     """Two things that belong together, such as a data version and the run that read it.
 
     Args:
-        source: The earlier thing, as ``kind:id``: ``data:<md5>``, ``run:<id>``, ``model:<name>:<version>``,
-            ``bento:<tag>``, ``reference:<hash>``, ``snapshot:<id>``.
+        source: The earlier thing, as ``kind:id``; ``workspace/links.py`` lists the kinds.
         target: The later thing, in the same form.
-        relation: How they belong together: ``input-of``, ``produced``, ``packaged-as``, ``checked-by``.
+        relation: How they belong together, such as ``input-of`` or ``produced``; listed there too.
         attributes: Further facts.
     """
 
