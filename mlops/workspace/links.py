@@ -90,10 +90,10 @@ def logged(workspace: ProjectWorkspace) -> tuple[list[Link], list[jsonlines.Line
     damaged: list[jsonlines.Line] = []
     for line in jsonlines.read(log_file(workspace)):
         value = line.value or {}
-        ends = [value.get(key) for key in ("source", "target", "relation")]
+        source, target, relation = (str(value.get(key) or "") for key in ("source", "target", "relation"))
         attributes = value.get("attributes", {})
-        if all(isinstance(end, str) and end for end in ends) and isinstance(attributes, dict):
-            links.append(Link(*map(str, ends), attributes))
+        if source and target and relation and isinstance(attributes, dict):
+            links.append(Link(source, target, relation, attributes))
         else:
             damaged.append(line)
     return links, damaged
@@ -141,21 +141,38 @@ def rebuild(context: ToolContext, *, operation: str = "rebuild_links") -> int:
     """
     workspace = context.workspace
     found, _ = from_tools(context)
-    at = datetime.now(UTC).isoformat()
+    now = datetime.now(UTC).isoformat()
     with workspace.lock(LOCK, operation=operation):
         workspace.require_present(operation=operation)
         kept, _ = logged(workspace)
+        times = _times(workspace)
         # The tools first: of two equal links theirs has the facts of today.
         links = _unique([*found, *kept])
-        write_atomic(log_file(workspace), b"".join(jsonlines.encode(_line(link, at)) for link in links))
+        lines = [_line(link, times.get(_key(link), now)) for link in links]
+        write_atomic(log_file(workspace), b"".join(map(jsonlines.encode, lines)))
     return len(links)
 
 
 def _unique(links: Iterable[Link]) -> list[Link]:
     first: dict[tuple[str, str, str], Link] = {}
     for link in links:
-        first.setdefault((link.source, link.target, link.relation), link)
+        first.setdefault(_key(link), link)
     return list(first.values())
+
+
+def _key(link: Link) -> tuple[str, str, str]:
+    return link.source, link.target, link.relation
+
+
+def _times(workspace: ProjectWorkspace) -> dict[tuple[str, str, str], str]:
+    """Return when each link was first logged."""
+    first: dict[tuple[str, str, str], str] = {}
+    for line in jsonlines.read(log_file(workspace)):
+        value = line.value or {}
+        if at := value.get("at"):
+            key = str(value.get("source")), str(value.get("target")), str(value.get("relation"))
+            first.setdefault(key, str(at))
+    return first
 
 
 def _line(link: Link, at: str) -> dict[str, Any]:
