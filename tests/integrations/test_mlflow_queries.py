@@ -50,6 +50,9 @@ def filled(context: ToolContext) -> MLflowTracking:
         client.create_registered_model(name)
         client.create_model_version(name, f"runs:/{one.run_id}/m", run_id=one.run_id)
     client.create_model_version("churn.clf", "file:///nowhere", run_id=None)
+    client.set_model_version_tag("churn.clf", "1", "mlops.git_commit", "0" * 40)
+    for alias in ("production", "candidate"):
+        client.set_registered_model_alias("churn.clf", alias, "1")
     client.register_prompt("a-prompt", "Hello {{name}}")
     assert open_run.info.status == "RUNNING"
     return tracking
@@ -94,6 +97,10 @@ def test_both_ways_of_reading_agree(filled: MLflowTracking) -> None:
     assert fast.models() == public.models() == ["churn.clf", "churnXother", "plain"]
     assert fast.versions() == public.versions()
     assert len(fast.versions()) == 4
+    first = fast.versions()[0]
+    assert (first.name, first.version, first.aliases) == ("churn.clf", "1", ("candidate", "production"))
+    assert first.tags == {"mlops.git_commit": "0" * 40}
+    assert first.created_at is not None
 
 
 def test_both_ways_agree_on_one_experiment_and_prefix(filled: MLflowTracking) -> None:

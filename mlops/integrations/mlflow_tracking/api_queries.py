@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from mlops.integrations.mlflow_tracking.queries import PIPELINE_TAG, ModelRow, dataset, ordered, record
@@ -95,15 +96,18 @@ class ApiReader:
     def versions(self) -> list[ModelRow]:
         """Return the registered model versions."""
         client = self._client
-        found = [
-            ModelRow(str(v.name), str(v.version), v.run_id or None, str(v.source or ""))
-            for name in self.models()
-            for v in _pages(
-                lambda token, name=name: client.search_model_versions(  # type: ignore[misc]
-                    filter_string=f"name = '{name}'", max_results=_PAGE, page_token=token
+        found: list[ModelRow] = []
+        for name in self.models():
+            # A search leaves the aliases out.
+            aliases = client.get_registered_model(name).aliases
+            found += [
+                _model_row(version, aliases)
+                for version in _pages(
+                    lambda token, name=name: client.search_model_versions(  # type: ignore[misc]
+                        filter_string=f"name = '{name}'", max_results=_PAGE, page_token=token
+                    )
                 )
-            )
-        ]
+            ]
         return sorted(found, key=lambda row: (row.name, int(row.version)))
 
     def _experiments(self) -> list[str]:
@@ -145,6 +149,19 @@ def _from_entity(run: Any) -> dict[str, Any]:
         params=dict(data.params),
         metrics=dict(data.metrics),
         tags=dict(data.tags),
+    )
+
+
+def _model_row(version: Any, aliases: Mapping[str, Any]) -> ModelRow:
+    created = version.creation_timestamp
+    return ModelRow(
+        str(version.name),
+        str(version.version),
+        version.run_id or None,
+        str(version.source or ""),
+        datetime.fromtimestamp(created / 1000, UTC) if created else None,
+        {str(key): str(value) for key, value in sorted(version.tags.items())},
+        tuple(sorted(alias for alias, of in aliases.items() if str(of) == str(version.version))),
     )
 
 

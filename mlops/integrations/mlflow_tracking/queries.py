@@ -10,8 +10,9 @@ import json
 import math
 import sqlite3
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -48,12 +49,18 @@ class ModelRow:
         version: The version, as text.
         run_id: The run that made it, or None.
         source: Where MLflow says it came from.
+        created_at: When it was registered, aware.
+        tags: Its tags.
+        aliases: The aliases that point to it, sorted.
     """
 
     name: str
     version: str
     run_id: str | None
     source: str
+    created_at: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
 
 
 class Reader(Protocol):
@@ -186,14 +193,32 @@ class SqliteReader:
     def versions(self) -> list[ModelRow]:
         """Return the registered model versions."""
         names = set(self.models())
+        tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+        aliases: dict[tuple[str, int], list[str]] = defaultdict(list)
         with reading(self._path) as connection:
             rows = connection.execute(
-                "SELECT name, version, run_id, source FROM model_versions"
+                "SELECT name, version, run_id, source, creation_time FROM model_versions"
                 " WHERE current_stage <> 'Deleted_Internal' ORDER BY name, version"
             ).fetchall()
+            for name, version, key, value in connection.execute(
+                "SELECT name, version, key, value FROM model_version_tags ORDER BY key"
+            ):
+                tags[name, version][str(key)] = str(value)
+            for name, version, alias in connection.execute(
+                "SELECT name, version, alias FROM registered_model_aliases ORDER BY alias"
+            ):
+                aliases[name, int(version)].append(str(alias))
         return [
-            ModelRow(str(name), str(version), run_id or None, str(source or ""))
-            for name, version, run_id, source in rows
+            ModelRow(
+                str(name),
+                str(version),
+                run_id or None,
+                str(source or ""),
+                _moment(created),
+                tags.get((name, version), {}),
+                tuple(aliases.get((name, version), ())),
+            )
+            for name, version, run_id, source, created in rows
             if name in names
         ]
 
