@@ -630,7 +630,7 @@ def test_links(ready: EvidentlyMonitoring) -> None:
     )
     assert {(link.source, link.target) for link in ready.links()} == {
         (f"reference:{result.reference_hash}", f"snapshot:{result.snapshot_id}"),
-        ("model:clf:3", f"snapshot:{result.snapshot_id}"),
+        ("model:churn.clf:3", f"snapshot:{result.snapshot_id}"),
         ("run:r1", f"snapshot:{result.snapshot_id}"),
         ("data:d1", f"snapshot:{result.snapshot_id}"),
     }

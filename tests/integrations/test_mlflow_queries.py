@@ -38,7 +38,10 @@ def filled(context: ToolContext) -> MLflowTracking:
         one.log_dataset("c", digest="2" * 32, source={"x": 2}, context="validation")
     with pytest.raises(ZeroDivisionError), tracking.start_run("two", tags={"mlops.pipeline": 'it\'s "odd"'}):
         1 / 0  # noqa: B018
-    open_run = client.create_run("0", run_name="open")
+    client.set_tag(one.run_id, "mlops.git_commit", "0" * 40)
+    client.set_tag(one.run_id, "mlops.git_dirty", "true")
+    # As code that knows nothing of data versions is tagged: no dataset, only the tag.
+    open_run = client.create_run("0", run_name="open", tags={"mlops.data.only-a-tag": "3" * 32})
     gone = client.create_run("0", run_name="gone")
     client.delete_run(gone.info.run_id)
     second = client.create_experiment("second")
@@ -93,6 +96,12 @@ def test_both_ways_of_reading_agree(filled: MLflowTracking) -> None:
     assert fast.run("nonsense") is public.run("nonsense") is None
     assert fast.counts() == public.counts() == {"RUNNING": 1, "FINISHED": 1, "FAILED": 1, "KILLED": 1}
     assert fast.datasets(None) == public.datasets(None)
+    wanted = ("mlops.data.", "mlops.git_commit")
+    assert fast.tags(*wanted) == public.tags(*wanted)
+    assert {key for _, key, _ in fast.tags(*wanted)} == {
+        *("mlops.data.c", "mlops.data.d", "mlops.data.only-a-tag"),
+        "mlops.git_commit",
+    }
     assert fast.experiments() == public.experiments() == 2
     assert fast.models() == public.models() == ["churn.clf", "churnXother", "plain"]
     assert fast.versions() == public.versions()
@@ -183,8 +192,13 @@ def test_the_summary_is_plain_and_complete(filled: MLflowTracking) -> None:
 
 def test_links_lead_from_data_to_run_to_model(filled: MLflowTracking) -> None:
     one = filled.list_runs(pipeline_name="train")[0]["run_id"]
-    links = {(link.source, link.relation, link.target) for link in filled.links()}
-    assert links >= {
+    found = list(filled.links())
+    links = {(link.source, link.relation, link.target): link.attributes for link in found}
+    assert len(links) == len(found), "a link is there twice"
+    assert links["commit:" + "0" * 40, "code-of", f"run:{one}"] == {"dirty": True}
+    other = next(run["run_id"] for run in filled.list_runs() if run["run_name"] == "open")
+    assert (f"data:{'3' * 32}", "input-of", f"run:{other}") in links
+    assert set(links) >= {
         (f"data:{'1' * 32}", "input-of", f"run:{one}"),
         (f"data:{'2' * 32}", "input-of", f"run:{one}"),
         (f"run:{one}", "produced", "model:churn.clf:1"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from mlops import names
 from mlops.errors import DataIntegrityError, ReferenceDataError
 from mlops.files import Usage, measure
-from mlops.integrations.evidently_monitoring import alerts, history, project, transfer
+from mlops.integrations.evidently_monitoring import alerts, history, lineage, project, transfer
 from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, sample, to_frame
 from mlops.integrations.evidently_monitoring.infer import column_schema, task_spec
 from mlops.integrations.evidently_monitoring.reference import ReferenceStore
@@ -39,6 +39,8 @@ class EvidentlyMonitoring:
     def __init__(self, context: ToolContext) -> None:
         self._workspace = context.workspace
         self._lock_timeout = context.settings.lock_timeout
+        own_prefix = names.default_tag_prefix(context.workspace.project_name)
+        self._model_prefix = context.settings.bentoml_tag_prefix or own_prefix
         self._references = ReferenceStore(context.workspace, lock_timeout=self._lock_timeout)
         self._cache_lock = threading.Lock()
         self._cache: dict[str, Baseline] = {}
@@ -73,8 +75,8 @@ class EvidentlyMonitoring:
             target_column: The column with the true value.
             prediction_column: The column with the model's answer: labels, numbers, or for a two-valued
                 target the probability of the positive label.
-            model: The model's short name, optionally with ``:version``; None for the project's default,
-                which also serves models without a reference of their own.
+            model: The model's short name, with the ``:version`` the data belongs to if that is known; None
+                for the project's default, which also serves models without a reference of their own.
             task: ``binary``, ``multiclass``, ``regression`` or ``none``; None to decide from the values.
             probability_columns: Label to column; or the columns in the order of the sorted labels; or, for a
                 binary task, the column of the positive label.
@@ -89,7 +91,7 @@ class EvidentlyMonitoring:
                 twice, or the task does not fit. Nothing has been written then.
         """
         operation = "set_reference_data"
-        model_name, _ = self._model(model, operation)
+        model_name, version = self._model(model, operation)
         frame = to_frame(data, operation=operation, workspace=self._workspace.project_name)
         columns = [str(name) for name in frame.columns]
         if repeated := duplicated(columns):
@@ -123,7 +125,9 @@ class EvidentlyMonitoring:
             )
             for name in columns
         }
-        return self._references.save(frame, schema, spec, model=model_name, operation=operation)
+        return self._references.save(
+            frame, schema, spec, model=model_name, version=version, operation=operation
+        )
 
     def reference(self, model: str | None = None) -> ReferenceData:
         """Return the current reference of a model: its own, else the project's default.
@@ -313,19 +317,8 @@ class EvidentlyMonitoring:
         return measure(self.path)
 
     def links(self) -> Iterator[Link]:
-        """Yield which reference, model, run and data version each snapshot checked."""
-        for record in history.read(self.path / history.HISTORY_FILE):
-            target = f"snapshot:{record['snapshot_id']}"
-            metadata = record["metadata"]
-            facts = {"checked_at": record["checked_at"], "drift_detected": record["drift_detected"]}
-            yield Link(f"reference:{record['reference_hash']}", target, "input-of", facts)
-            if model := record["model"]:
-                version = f":{record['model_version']}" if record["model_version"] else ""
-                yield Link(f"model:{model}{version}", target, "checked-by", facts)
-            if run := metadata.get("run_id"):
-                yield Link(f"run:{run}", target, "checked-by", facts)
-            if data := metadata.get("data_version"):
-                yield Link(f"data:{data}", target, "input-of", facts)
+        """Yield the model of each reference, and what each snapshot compared and checked."""
+        return lineage.links(self._references, self.path / history.HISTORY_FILE, prefix=self._model_prefix)
 
     def export(self, destination: Path) -> None:
         """Copy references, snapshots and records into an existing empty directory.

@@ -3,6 +3,7 @@
 reference/<hash>/data.parquet    the comparable columns
 reference/<hash>/schema.json     the frozen schema
 reference/current.json           model -> hash; the key "" is the project's default
+reference/history.jsonl          every reference that was made current, with the model version it was set for
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mlops import jsonlines
 from mlops.errors import DataIntegrityError, ReferenceDataError
 from mlops.files import hash_file, sync_directory, write_atomic
 from mlops.integrations.evidently_monitoring.conform import to_labels, to_numbers
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 DATA_FILE: Final = "data.parquet"
 SCHEMA_FILE: Final = "schema.json"
 POINTER_FILE: Final = "current.json"
+HISTORY_FILE: Final = "history.jsonl"
 _MODEL_HINT: Final = "set one with set_reference_data(data, target_column=..., prediction_column=...)"
 
 
@@ -65,6 +68,7 @@ class ReferenceStore:
         spec: TaskSpec,
         *,
         model: str | None,
+        version: str | None,
         operation: str,
     ) -> ReferenceData:
         """Store the data and make it current for ``model``; the same data again changes nothing.
@@ -74,6 +78,7 @@ class ReferenceStore:
             columns: Its frozen schema.
             spec: Its task.
             model: The model, or None for the project's default.
+            version: The version of the model it belongs to, or None.
             operation: The calling method, for errors.
 
         Returns:
@@ -103,13 +108,16 @@ class ReferenceStore:
                     staging.rename(target)
                     sync_directory(self.directory)
                 pointer = self._pointer(operation)
-                if pointer.get(model or "", {}).get("hash") != digest:
-                    pointer[model or ""] = {"hash": digest, "set_at": now().isoformat()}
+                entry = pointer.get(model or "", {})
+                if entry.get("hash") != digest or entry.get("version") != version:
+                    entry = {"hash": digest, "set_at": now().isoformat(), "version": version}
+                    pointer[model or ""] = entry
+                    jsonlines.append(self.directory / HISTORY_FILE, [{"model": model, **entry}])
                     text = json.dumps({"schema_version": SCHEMA_VERSION, "current": pointer}, indent=1)
                     write_atomic(self.directory / POINTER_FILE, text)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        return self._load(digest, model, pointer[model or ""]["set_at"], operation)
+        return self._load(model, entry, operation)
 
     def current(self, model: str | None, *, operation: str) -> ReferenceData:
         """Return the reference of ``model``: its own, else the project's default.
@@ -130,8 +138,7 @@ class ReferenceStore:
                 details={"models": sorted(pointer)},
                 hint=f"{_MODEL_HINT}; models with a reference: {known}",
             )
-        entry = pointer[key]
-        return self._load(entry["hash"], key or None, entry["set_at"], operation)
+        return self._load(key or None, pointer[key], operation)
 
     def load_frame(self, reference: ReferenceData, *, operation: str) -> pd.DataFrame:
         """Read a reference's data, after checking that it is what was stored.
@@ -162,7 +169,13 @@ class ReferenceStore:
         for model, entry in self._pointer("summary").items():
             yield model or None, entry["hash"]
 
-    def _pointer(self, operation: str) -> dict[str, dict[str, str]]:
+    def assignments(self) -> Iterator[tuple[str | None, str | None, str]]:
+        """Yield the model, its version and the hash of every reference ever made current, oldest first."""
+        for line in jsonlines.read(self.directory / HISTORY_FILE):
+            if line.value is not None:
+                yield line.value.get("model"), line.value.get("version"), str(line.value["hash"])
+
+    def _pointer(self, operation: str) -> dict[str, dict[str, Any]]:
         path = self.directory / POINTER_FILE
         try:
             current = json.loads(path.read_bytes())["current"]
@@ -174,14 +187,16 @@ class ReferenceStore:
             raise self._corrupt(path, "it is not a mapping", operation)
         return current
 
-    def _load(self, digest: str, model: str | None, set_at: str, operation: str) -> ReferenceData:
+    def _load(self, model: str | None, entry: Mapping[str, Any], operation: str) -> ReferenceData:
+        digest = str(entry["hash"])
         path = self.directory / digest / SCHEMA_FILE
         try:
             values = json.loads(path.read_bytes())
             return ReferenceData(
                 hash=digest,
                 model=model,
-                set_at=datetime.fromisoformat(set_at),
+                model_version=entry.get("version"),
+                set_at=datetime.fromisoformat(entry["set_at"]),
                 rows=int(values["rows"]),
                 columns={c["name"]: ColumnSchema.from_dict(c) for c in values["columns"]},
                 spec=TaskSpec.from_dict(values["spec"]),

@@ -141,6 +141,7 @@ class ReferenceData:
     Args:
         hash: SHA-256 of the content and the schema, in hex; the same data set again has the same hash.
         model: The model it belongs to; None for the project's default.
+        model_version: The version of the model it was set for, or None.
         set_at: When it became current, aware.
         rows: Number of rows.
         columns: The frozen schema by column name.
@@ -150,6 +151,7 @@ class ReferenceData:
 
     hash: str
     model: str | None
+    model_version: str | None
     set_at: datetime
     rows: int
     columns: Mapping[str, ColumnSchema]
@@ -187,6 +189,7 @@ class ReferenceData:
         return {
             "hash": self.hash,
             "model": self.model,
+            "model_version": self.model_version,
             "set_at": self.set_at.isoformat(),
             "rows": self.rows,
             "columns": [column.to_dict() for column in self.columns.values()],

@@ -77,6 +77,15 @@ class ApiReader:
         uses.sort(key=lambda use: (use[0], use[1].name, use[1].digest))
         return [(run, dataset(d.name, d.digest, d.source_type, d.source, tags)) for run, d, tags in uses]
 
+    def tags(self, *prefixes: str) -> list[tuple[str, str, str]]:
+        """Return run, key and value of every tag whose key starts with one of the prefixes, in that order."""
+        return sorted(
+            (str(run.info.run_id), str(key), str(value))
+            for run in self._search("", page=_PAGE)
+            for key, value in run.data.tags.items()
+            if key.startswith(prefixes)
+        )
+
     def experiments(self) -> int:
         """Return the number of experiments."""
         return len(self._experiments())

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 from mlops.errors import DataNotFoundError, IntegrationError
 from mlops.files import Usage, measure
-from mlops.integrations.mlflow_tracking import metrics, queries, run_query, server, store
+from mlops.integrations.mlflow_tracking import lineage, metrics, queries, run_query, server, store
 from mlops.integrations.mlflow_tracking.comparison import RunComparison, compare
 from mlops.integrations.mlflow_tracking.connection import StoreConnection
 from mlops.workspace.tools import Link, ToolHealth, ToolState, installed_version
@@ -186,17 +186,17 @@ class StoreInspection(StoreConnection):
         return measure(self._context.workspace.mlflow_path)
 
     def links(self) -> Iterator[Link]:
-        """Yield data to run, from recorded datasets, and run to model, from the registry."""
+        """Yield data and code to run, run to model and snapshot, and copies between projects."""
         with self._reading("links") as reader:
-            uses = [] if reader is None else reader.datasets(None)
-            versions = [] if reader is None else reader.versions()
-        for run_id, use in uses:
-            facts = {"name": use["name"], "context": use["context"]}
-            yield Link(f"data:{use['digest']}", f"run:{run_id}", "input-of", facts)
-        for row in versions:
-            if row.run_id:
-                model = f"model:{row.name}:{row.version}"
-                yield Link(f"run:{row.run_id}", model, "produced", {"source": row.source})
+            return iter(() if reader is None else [*lineage.all_links(reader)])
+
+    def model_versions(self) -> list[queries.ModelRow]:
+        """Return the registered model versions with their tags and aliases, by name and version.
+
+        A project's own store is read without importing MLflow.
+        """
+        with self._reading("model_versions") as reader:
+            return [] if reader is None else reader.versions()
 
     def flush_store(self, operation: str) -> None:
         """Write what this process still buffers for the store, whichever adapter logged it.

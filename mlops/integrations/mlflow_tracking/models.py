@@ -30,7 +30,6 @@ _STAGED: Final = "model-"
 _ABANDONED_SECONDS: Final = 24 * 3600.0
 # What MLflow allows in a tag's name on every system.
 _NOT_IN_TAG: Final = re.compile(r"[^/\w.\- ]")
-_GIT_COMMIT: Final = "mlflow.source.git.commit"
 
 
 class Models:
@@ -306,6 +305,7 @@ class Models:
 
     def _facts(self, package: packaging.Package, short: str, run: Any) -> dict[str, str]:
         """Return what a model's tags say of its origin."""
+        tags = run.data.tags
         data: dict[str, list[str]] = {}
         for item in (run.inputs.dataset_inputs if run.inputs else None) or []:
             key = versions.DATA + _NOT_IN_TAG.sub("_", item.dataset.name)
@@ -318,7 +318,8 @@ class Models:
             versions.FLAVOR: package.flavor,
             versions.FRAMEWORK: package.framework,
             versions.SIZE: str(package.size_bytes),
-            versions.GIT_COMMIT: run.data.tags.get(_GIT_COMMIT, ""),
+            versions.GIT_COMMIT: tags.get(versions.GIT_COMMIT) or tags.get(versions.MLFLOW_GIT_COMMIT, ""),
+            versions.GIT_DIRTY: tags.get(versions.GIT_DIRTY, ""),
             **{key: ",".join(digests) for key, digests in data.items()},
         }
         return {key: value for key, value in facts.items() if value}

@@ -78,6 +78,9 @@ class Reader(Protocol):
     def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
         """Return the run id and the dataset of each use, of one run or of all."""
 
+    def tags(self, *prefixes: str) -> list[tuple[str, str, str]]:
+        """Return run, key and value of every tag whose key starts with one of the prefixes, in that order."""
+
     def experiments(self) -> int:
         """Return the number of experiments."""
 
@@ -167,6 +170,18 @@ class SqliteReader:
             (run, dataset(name, digest, kind, source, dict(tags.get(use, ()))))
             for use, run, name, digest, kind, source in rows
         ]
+
+    def tags(self, *prefixes: str) -> list[tuple[str, str, str]]:
+        """Return run, key and value of every tag whose key starts with one of the prefixes, in that order."""
+        conditions, values = self._scope()
+        keys = " OR ".join(["substr(t.key, 1, length(?)) = ?"] * len(prefixes))
+        with reading(self._path) as connection:
+            rows = connection.execute(
+                f"SELECT t.run_uuid, t.key, t.value FROM tags t WHERE ({keys})"  # noqa: S608
+                f" AND t.run_uuid IN (SELECT r.run_uuid {conditions}) ORDER BY t.run_uuid, t.key",
+                [*(each for prefix in prefixes for each in (prefix, prefix)), *values],
+            ).fetchall()
+        return [(str(run), str(key), str(value)) for run, key, value in rows]
 
     def experiments(self) -> int:
         """Return the number of experiments."""

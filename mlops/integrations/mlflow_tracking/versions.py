@@ -22,6 +22,11 @@ SIZE: Final = "mlops.size_bytes"
 SIGNATURE: Final = "mlops.signature"
 DATA: Final = "mlops.data."
 GIT_COMMIT: Final = "mlops.git_commit"
+GIT_DIRTY: Final = "mlops.git_dirty"
+MLFLOW_GIT_COMMIT: Final = "mlflow.source.git.commit"
+# References to the model version of another project this one was copied from, or to: `churn/model:...`.
+COPIED_FROM: Final = "mlops.copied_from"
+COPIED_TO: Final = "mlops.copied_to"
 PROMOTED: Final = "mlops.promoted."
 # mlflow/utils/validation.py, MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH
 MAX_TAG_LENGTH: Final = 100_000
