@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from mlops.integrations.bentoml_serving import BentoServing
-from mlops.integrations.bentoml_serving.builder import SERVICE_FILE
 from mlops.integrations.bentoml_serving.model_card import read_card
+from mlops.integrations.bentoml_serving.service_source import SERVICE_PACKAGE, copy_service
 from mlops.settings import resolve
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext
@@ -65,7 +65,7 @@ mlflow.models.set_model(Shout())
 
 # Each model gets a copy of the service file of its own, as each Bento does.
 CHILD = """
-import importlib.util, json, sys
+import importlib, json, sys, types
 from bentoml._internal.utils.args import set_arguments
 from starlette.testclient import TestClient
 
@@ -73,10 +73,10 @@ jobs = json.load(sys.stdin)
 answers = []
 for number, job in enumerate(jobs):
     set_arguments(job["arguments"])
-    spec = importlib.util.spec_from_file_location(f"service_{number}", job["file"])
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    package = types.ModuleType(f"service_{number}")
+    package.__path__ = [job["package"]]
+    sys.modules[package.__name__] = package
+    module = importlib.import_module(f"{package.__name__}.service")
     with TestClient(module.PyfuncService.to_asgi()) as client:
         for body in job["bodies"]:
             answer = client.post("/predict", json=body)
@@ -177,7 +177,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, An
         name = job["name"]
         tag = serving.deploy(root / name, model=name, version="1", build_bento=False).tag
         card = read_card(root / name, operation="deploy", workspace="churn")
-        job["file"] = str(SERVICE_FILE)
+        (root / f"bento-{name}").mkdir()
+        copy_service(root / f"bento-{name}")
+        job["package"] = str(root / f"bento-{name}" / SERVICE_PACKAGE)
         job["arguments"] = {
             "model": tag,
             "version": "1",

@@ -370,7 +370,7 @@ def test_a_server_that_dies_at_the_start_shows_its_log(
     adapter = BentoServing(context)
     made = adapter.deploy(saved, model="iris", version="1", build_bento=True)
     (bento,) = adapter.bentos()
-    service = bento.path / "src" / "mlops_pyfunc_service.py"
+    service = bento.path / "src" / "mlops_service" / "service.py"
     service.write_text("raise SystemError('a package is missing')\n")
     with pytest.raises(IntegrationError, match="a package is missing") as caught:
         adapter.serve(made, timeout=60)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +16,10 @@ from mlops.errors import IntegrationError
 from mlops.integrations.bentoml_serving.entries import BENTO_FILE, StoreEntry
 from mlops.integrations.bentoml_serving.environment import child_environment
 from mlops.integrations.bentoml_serving.model_card import ModelCard
+from mlops.integrations.bentoml_serving.service_source import SERVICE_CLASS, SERVICE_FILES, copy_service
 from mlops.integrations.bentoml_serving.store import BentoStore
 
-SERVICE_FILE: Final = Path(__file__).with_name("pyfunc_service.py")
-SERVICE_MODULE: Final = "mlops_pyfunc_service"
-# A build copies one small file and imports BentoML: seconds, even on a loaded machine.
+# A build copies a few small files and imports BentoML: seconds, even on a loaded machine.
 BUILD_TIMEOUT_SECONDS: Final = 300.0
 # -P keeps the working directory out of the module path: a user's file there must not shadow a package.
 _CHILD: Final = """
@@ -61,14 +59,14 @@ def build(store: BentoStore, model: StoreEntry, card: ModelCard, *, operation: s
         for directory in (home, build_context, temporary):
             directory.mkdir()
         (home / "models").symlink_to(store.root("model").resolve(), target_is_directory=True)
-        shutil.copyfile(SERVICE_FILE, build_context / f"{SERVICE_MODULE}.py")
+        copy_service(build_context)
         options = {
-            "service": f"{SERVICE_MODULE}:PyfuncService",
+            "service": SERVICE_CLASS,
             "name": name,
             "version": model.version,
             "labels": dict(model.labels),
             "build_ctx": str(build_context),
-            "include": [f"{SERVICE_MODULE}.py"],
+            "include": list(SERVICE_FILES),
             # Locking would call a package index; the lines are MLflow's, which are pinned already.
             "python": {"packages": _packages(card), "lock_packages": False},
             "args": {

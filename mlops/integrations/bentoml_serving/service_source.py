@@ -1,0 +1,21 @@
+"""The source of the service that is packaged into every Bento of a model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+SERVICE_PACKAGE: Final = "mlops_service"
+SERVICE_CLASS: Final = f"{SERVICE_PACKAGE}.service:PyfuncService"
+# The patterns of what belongs into the Bento, for BentoML.
+SERVICE_FILES: Final = (f"{SERVICE_PACKAGE}/*.py",)
+_SOURCE: Final = Path(__file__).with_name("bento_service")
+
+
+def copy_service(directory: Path) -> None:
+    """Copy the service's package into a directory, where it is importable as ``SERVICE_PACKAGE``."""
+    package = directory / SERVICE_PACKAGE
+    package.mkdir()
+    for path in sorted(_SOURCE.glob("*.py")):
+        shutil.copyfile(path, package / path.name)
