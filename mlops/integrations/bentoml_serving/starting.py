@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mlops.errors import IntegrationError, IntegrationUnavailableError
 from mlops.files import write_atomic
 from mlops.integrations.bentoml_serving.environment import child_environment
+from mlops.integrations.bentoml_serving.prediction_log import log_directory
 from mlops.integrations.bentoml_serving.server import Server, log_tail
+from mlops.integrations.bentoml_serving.service_source import has_own_service, service_name
 from mlops.integrations.bentoml_serving.staging import claim, sweep
 
 if TYPE_CHECKING:
@@ -44,7 +46,14 @@ def serving_directory(workspace: ProjectWorkspace) -> Path:
 
 
 def start(
-    store: BentoStore, bento: StoreEntry, *, host: str, port: int | None, timeout: float, workers: int
+    store: BentoStore,
+    bento: StoreEntry,
+    *,
+    host: str,
+    port: int | None,
+    timeout: float,
+    workers: int | None,
+    sample_rate: float = 0.0,
 ) -> Server:
     """Start a server and wait until it can predict.
 
@@ -54,7 +63,8 @@ def start(
         host: The address to listen on.
         port: The port, or None for a free one.
         timeout: Seconds to wait.
-        workers: Processes that predict.
+        workers: Processes that predict; None for as many as the service itself says.
+        sample_rate: The share of requests that is logged, 0 to 1.
 
     Raises:
         IntegrationError: The server ended before it was ready; the message has the end of its log.
@@ -70,7 +80,7 @@ def start(
                 "choose another port, or leave it out",
                 IntegrationUnavailableError,
             )
-        server, home = _spawn(store, bento, host=host, port=chosen, workers=workers)
+        server, home = _spawn(store, bento, host=host, port=chosen, workers=workers, sample_rate=sample_rate)
         try:
             ready = _wait(server, deadline)
         except BaseException:
@@ -140,18 +150,18 @@ def _stop_all() -> None:
 
 
 def _spawn(
-    store: BentoStore, bento: StoreEntry, *, host: str, port: int, workers: int
+    store: BentoStore, bento: StoreEntry, *, host: str, port: int, workers: int | None, sample_rate: float
 ) -> tuple[Server, Path]:
     root = serving_directory(store.workspace)
     log = _new_log(store.home / "logs", bento)
     # A home of its own: two servers in one home destroy each other's metrics and task results.
     with store.lock("serve"):
+        root.mkdir(parents=True, exist_ok=True)
         sweep(root)
         home, descriptor = claim(root, bento.model)
     try:
         for kind in ("model", "bento"):
             (home / f"{kind}s").symlink_to(store.root(kind).resolve(), target_is_directory=True)
-        service = {"workers": workers}
         command = [
             *(sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(store.home), str(home)),
             *(sys.executable, "-P", "-m", "bentoml", "serve", bento.tag, "--host", host, "--port", str(port)),
@@ -161,7 +171,7 @@ def _spawn(
                 command,
                 cwd=home,
                 env=child_environment(
-                    home, BENTOML_CONFIG_OVERRIDES=json.dumps({"services": {"pyfunc": service}})
+                    home, **_configuration(bento, workers), **_logging(store, bento, sample_rate)
                 ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -182,6 +192,23 @@ def _spawn(
         log=log,
     )
     return server, home
+
+
+def _configuration(bento: StoreEntry, workers: int | None) -> dict[str, str]:
+    if workers is None:
+        return {}
+    services = {service_name(bento.path): {"workers": workers}}
+    return {"BENTOML_CONFIG_OVERRIDES": json.dumps({"services": services})}
+
+
+def _logging(store: BentoStore, bento: StoreEntry, sample_rate: float) -> dict[str, str]:
+    from mlops.integrations.bentoml_serving.bento_service import prediction_log as writer
+
+    if sample_rate <= 0 or not has_own_service(bento.path):
+        return {}
+    directory = log_directory(store.workspace, bento.model)
+    directory.mkdir(parents=True, exist_ok=True)
+    return {writer.DIRECTORY_VARIABLE: str(directory), writer.RATE_VARIABLE: repr(sample_rate)}
 
 
 def _wait(server: Server, deadline: float) -> bool:

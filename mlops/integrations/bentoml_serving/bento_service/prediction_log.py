@@ -106,7 +106,7 @@ class PredictionLog:
             size: Bytes of the request, near enough.
         """
         record = {
-            "at": datetime.now(UTC).isoformat(),
+            "at": datetime.now(UTC).isoformat(timespec="microseconds"),
             **self._facts,
             "request_id": request_id,
             "latency_ms": round(latency_ms, 3),
@@ -148,10 +148,10 @@ class PredictionLog:
             while True:
                 records.append(self._queue.popleft()[0])
         self._queued_bytes = 0
-        lines: list[bytes] = []
+        lines: list[tuple[str, bytes]] = []
         for record in records:
             try:
-                lines.append(self._encode(record))
+                lines.append((record["at"], self._encode(record)))
             except (ValueError, TypeError, RecursionError):
                 self.dropped += 1
         if lines:
@@ -184,26 +184,27 @@ class PredictionLog:
         }
         return cut, min(size, self._record_bytes)
 
-    def _write(self, lines: list[bytes]) -> None:
+    def _write(self, lines: list[tuple[str, bytes]]) -> None:
         while lines:
             if self._descriptor < 0 or self._size >= self._file_bytes:
                 self._release()
                 self._remove_old()
-                self._open()
+                self._open(lines[0][0])
             count, room = 0, self._file_bytes - self._size
             while count < len(lines) and room > 0:
-                room -= len(lines[count])
+                room -= len(lines[count][1])
                 count += 1
-            data = b"".join(lines[:count])
+            data = b"".join(line for _, line in lines[:count])
             _append(self._descriptor, data, at=self._size)
             self._size += len(data)
             del lines[:count]
 
-    def _open(self) -> None:
+    def _open(self, first: str) -> None:
         with contextlib.suppress(FileExistsError):
             # Not its parents: a workspace that was deleted meanwhile does not come back.
             self.directory.mkdir()
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        # The time of its first record: a reader knows from the name what a file cannot hold.
+        stamp = first.replace("-", "").replace(":", "").replace("+0000", "Z")
         path = self.directory / f"{stamp}-{os.getpid()}-{uuid.uuid4().hex[:6]}{SUFFIX}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         # Says that this file is being written, as long as the process lives.
