@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.client import children
-from mlops.integrations.mlflow_tracking import groups
+from mlops.integrations.mlflow_tracking import groups, provenance
+from mlops.integrations.mlflow_tracking.invocation import Invocation, masked
 from mlops.plugins import variables
 
 if TYPE_CHECKING:
@@ -56,10 +57,35 @@ def run_command(
         DataNotFoundError: There is no such data.
     """
     versions = [client.data.add(path) for path in data]
+    invocation = Invocation(masked(command), Path.cwd())
+    return run_invocation(client, command, invocation, versions=versions)
+
+
+def run_invocation(
+    client: ProjectSession,
+    command: Sequence[str],
+    invocation: Invocation,
+    *,
+    versions: Sequence[DataVersion] = (),
+    variables_of_run: Mapping[str, str] | None = None,
+) -> CommandResult:
+    """Run a command in the project's environment as ``run_command`` does, and record it as another one.
+
+    Args:
+        client: The project.
+        command: The program and its arguments.
+        invocation: What its runs say they were started by.
+        versions: The data versions it reads.
+        variables_of_run: What its environment has besides the project's.
+
+    Raises:
+        ConfigError: The command is not there or cannot be run.
+    """
     client.tracking.ensure()
     group = uuid.uuid4().hex
-    environment = client.environment()
+    environment = {**client.environment(), **(variables_of_run or {})}
     environment[variables.RUN_GROUP] = group
+    environment[variables.COMMAND] = invocation.to_text()
     if versions:
         environment[variables.DATA] = json.dumps({version.name: version.md5 for version in versions})
     ended = children.supervise(command, environment)
@@ -76,6 +102,8 @@ def _finish(
     changed: dict[str, str] = {}
     if not running:
         changed = groups.finish(tracking, found, stopped=ended.stopped, signalled_at=ended.signalled_at)
+    if found and not client.tracking.embedded:
+        provenance.attach_to_group(client.tracking, [member.run_id for member in found])
     if versions and found:
         groups.record_inputs(tracking, found, [_input(version) for version in versions])
     statuses = Counter(changed.get(member.run_id, member.status) for member in found)

@@ -27,7 +27,13 @@ _ELSEWHERE: Final = (
 )
 # MLflow's own workspaces mean something on a server only.
 _SERVER_ONLY: Final = ("MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES")
-_OURS: Final = (variables.BASE_PATH, variables.RUN_GROUP, variables.DATA)
+_OURS: Final = (
+    variables.BASE_PATH,
+    variables.RUN_GROUP,
+    variables.DATA,
+    variables.COMMAND,
+    variables.REPRODUCES,
+)
 # What each tool understands: BentoML nothing but "true", Evidently the common variable.
 _NO_TELEMETRY: Final[Mapping[str, str]] = {
     "BENTOML_DO_NOT_TRACK": "true",

@@ -7,12 +7,13 @@ it is being imported itself.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any, Final
 
-from mlops.plugins import git, variables
+from mlops.plugins import variables
 from mlops.plugins.variables import Membership
 
 PROJECT_TAG: Final = "mlops.project"
@@ -53,11 +54,11 @@ class ProjectExperiment:
 
 
 class ProjectTags:
-    """Tags every run of the project: its name, process and ``mlops run``, and the state of the code.
+    """Tags every run of the project: its name, process and ``mlops run``, and what it takes to do it again.
 
-    The runs are those of a process whose environment names the project, and those that plain MLflow code
-    starts inside ``client.start_run()``, which get the name and the process only. By the process
-    ``mlops doctor`` knows whether anybody is still at work on a run.
+    The runs are those of a process whose environment names the project, those of ``client.start_run()``, and
+    those that plain MLflow code starts inside it. By the process ``mlops doctor`` knows whether anybody is
+    still at work on a run.
     """
 
     def in_context(self) -> bool:
@@ -69,14 +70,21 @@ class ProjectTags:
         route, member = _route(), _member()
         if member is None and route is None:
             return {}
-        from mlops.integrations.mlflow_tracking import processes
+        from mlops.integrations.mlflow_tracking import processes, provenance
 
+        project = member.project if member is not None else str(route.project)
+        started_by = os.environ.get(variables.COMMAND)
+        found = {PROJECT_TAG: project, **processes.own_tags(), **provenance.tags(started_by)}
         if member is None:
-            return {PROJECT_TAG: str(route.project), **processes.own_tags()}
-        found = {PROJECT_TAG: member.project, **processes.own_tags()}
+            return found
         if member.group:
             found[GROUP_TAG] = member.group
-        return found | git.code_tags(git.code_directory())
+        if reproduced := os.environ.get(variables.REPRODUCES):
+            found[provenance.REPRODUCES_TAG] = reproduced
+        if variables.workspace_in(member.store) is None:
+            # `mlops run` makes them artifacts on the server when the command has ended.
+            provenance.keep(member.workspace / "mlflow" / "artifacts", found)
+        return found
 
 
 class DataTags:

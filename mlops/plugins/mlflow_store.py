@@ -32,7 +32,17 @@ def tracking_store(store_uri: str, artifact_uri: str | None = None, **_: Any) ->
     workspace, path = _ensured(store_uri, "tracking_store")
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    return SqlAlchemyStore(store.database_uri(path), artifact_uri or store.artifact_root(workspace).as_uri())
+    from mlops.integrations.mlflow_tracking import provenance
+
+    root = store.artifact_root(workspace)
+
+    class RecordingStore(SqlAlchemyStore):  # type: ignore[misc]
+        def create_run(self, *args: Any, **kwargs: Any) -> Any:
+            run = super().create_run(*args, **kwargs)
+            provenance.attach(run, root)
+            return run
+
+    return RecordingStore(store.database_uri(path), artifact_uri or root.as_uri())
 
 
 def registry_store(store_uri: str, **_: Any) -> Any:

@@ -21,6 +21,10 @@ RUN_GROUP: Final = "MLOPS_RUN_GROUP"
 # The data versions named for this process, as JSON: dataset name to hash.
 DATA: Final = "MLOPS_DATA"
 EVIDENTLY: Final = "MLOPS_EVIDENTLY_WORKSPACE"
+# The command of `mlops run`, without secrets, and where it was started; see Invocation.to_text.
+COMMAND: Final = "MLOPS_COMMAND"
+# The run that this process does again.
+REPRODUCES: Final = "MLOPS_REPRODUCES"
 
 SCHEME: Final = "mlops"
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")

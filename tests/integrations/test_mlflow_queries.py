@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mlops.errors import DataNotFoundError, IntegrationError
-from mlops.integrations.mlflow_tracking import MLflowTracking, queries, store
+from mlops.integrations.mlflow_tracking import MLflowTracking, artifacts, queries, store
 from mlops.integrations.mlflow_tracking.api_queries import ApiReader
 from mlops.integrations.mlflow_tracking.run_query import ATTRIBUTES, RunQuery
 from mlops.integrations.mlflow_tracking.server import probe as probe_server
@@ -235,7 +235,7 @@ def test_a_shared_sqlite_store_keeps_projects_apart(make_context: MakeContext, t
     for tracking in (first, second):
         assert [run["run_name"] for run in tracking.list_runs()] == [f"of {tracking.project}"]
         assert (tracking.summary()["models"], tracking.summary()["experiments"]) == (1, 1)
-        assert tracking.summary()["artifacts"]["files"] == 1
+        assert [file["name"] for file in artifacts.files(tracking)] == ["x.txt"]
     assert first.experiment_id != second.experiment_id
     assert first.client().get_experiment(first.experiment_id).tags["mlops.project"] == "first"
     third = MLflowTracking(make_context("third", mlflow_tracking_uri=uri, mlflow_experiment_name="first"))

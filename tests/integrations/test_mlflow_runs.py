@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from mlops.errors import DataNotFoundError, IntegrationError, NoActiveRunError
-from mlops.integrations.mlflow_tracking import MLflowTracking, Run
+from mlops.integrations.mlflow_tracking import MLflowTracking, Run, artifacts
 from mlops.workspace.tools import ToolContext
 
 MakeContext = Callable[..., ToolContext]
@@ -61,7 +61,7 @@ def test_a_run_records_what_was_given(tracking: MLflowTracking, tmp_path: Path) 
     assert {"mlflow.user", "mlflow.source.name", "mlflow.source.type"} <= tags.keys()
     root = tracking.artifact_root / "0" / run.run_id / "artifacts"
     files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-    assert files == ["models/model.bin", "notes/n.txt", "plots/deep/a.txt"]
+    assert files == ["mlops/environment.txt", "models/model.bin", "notes/n.txt", "plots/deep/a.txt"]
     assert not any(Path.cwd().iterdir())
 
 
@@ -413,7 +413,7 @@ def test_artifacts_stay_inside_the_run(tracking: MLflowTracking, tmp_path: Path)
             run.log_artifact(tmp_path / "missing")
         with pytest.raises(IntegrationError, match="str"):
             run.log_figure("no figure", "f.png")
-    assert tracking.summary()["artifacts"]["files"] == 0
+    assert not list(artifacts.files(tracking))
 
 
 def test_a_changed_parameter_is_an_error(tracking: MLflowTracking) -> None:

@@ -75,7 +75,7 @@ def test_every_project_is_listed_and_served_from_its_own_database(served: Served
 def test_artifacts_of_runs_and_models_can_be_looked_at_and_downloaded(served: Served) -> None:
     run, model = served.runs["churn_model"], served.models["churn_model"]
     _, answer = served.get(f"/api/2.0/mlflow/artifacts/list?run_id={run}", "churn-model")
-    assert [file["path"] for file in answer["files"]] == ["notes.txt"]
+    assert [file["path"] for file in answer["files"]] == ["mlops", "notes.txt"]
     assert served.get(f"/get-artifact?run_id={run}&path=notes.txt", "churn-model") == (
         200,
         "notes of churn_model\n",

@@ -1,4 +1,4 @@
-"""The files that runs stored, without the models, which are counted on their own."""
+"""The files that runs stored, without the models, which are counted on their own, and without our records."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mlops.integrations.mlflow_tracking.provenance import RECORDS
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking.adapter import MLflowTracking
@@ -26,6 +28,8 @@ def files(tracking: MLflowTracking) -> Iterator[dict[str, Any]]:
     client = tracking.client(operation="get_artifacts")
     for run in tracking.list_runs(limit=None):
         for item in _on_server(client, run["run_id"], None):
+            if item.path.startswith(f"{RECORDS}/"):
+                continue
             yield {
                 "name": item.path,
                 "run_id": run["run_id"],
@@ -40,7 +44,7 @@ def _on_disk(root: Path) -> Iterator[dict[str, Any]]:
     for directory in sorted(root.glob("*/*/artifacts")):
         run_id = directory.parent.name
         for path in sorted(directory.rglob("*")):
-            if path.is_file():
+            if path.is_file() and path.relative_to(directory).parts[0] != RECORDS:
                 stat = path.stat()
                 name = path.relative_to(directory).as_posix()
                 yield {

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import IntegrationError, MLOpsError
-from mlops.integrations.mlflow_tracking import patches, processes, routing
+from mlops.integrations.mlflow_tracking import patches, processes, provenance, routing
 from mlops.integrations.mlflow_tracking.recording import Recorder
 from mlops.integrations.mlflow_tracking.store import PROJECT_TAG, TOOL
 
@@ -176,7 +176,9 @@ class RunBlock:
         tags |= processes.own_tags()
         with routing.starting(self._tracking.route):
             tags = resolve_tags(tags)
-        return client.create_run(self._tracking.experiment_id, tags=tags, run_name=self._run_name or None)
+        run = client.create_run(self._tracking.experiment_id, tags=tags, run_name=self._run_name or None)
+        provenance.attach(run, self._tracking.artifact_root, client=client)
+        return run
 
     def _resume(self, client: Any) -> Any:
         found = self._tracking.own_run(client, str(self._run_id), operation="start_run")
