@@ -127,6 +127,21 @@ class ToolAdapter(Protocol):
     def restore(self, source: Path) -> None:
         """Replace the store by an exported copy, re-pointing what it stores as absolute paths."""
 
+    def adopt(self, former: ProjectWorkspace, *, moved: bool) -> None:
+        """Give what is stored under a former name, prefix or place those of the present workspace.
+
+        Safe to repeat, after a crash in the middle too. What cannot be renamed is refused before anything is
+        changed.
+
+        Args:
+            former: The workspace that the store was made by.
+            moved: Whether it is gone, so that what it keeps on shared servers is this workspace's now; a copy
+                leaves that to the original.
+        """
+
+    def in_use(self) -> Iterator[str]:
+        """Say what is at work in the store now, in this process or another, each in one sentence."""
+
     def close(self) -> None:
         """Write out what is buffered and forget open handles and caches; the adapter can be used again."""
 

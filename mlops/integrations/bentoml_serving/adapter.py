@@ -15,7 +15,7 @@ from mlops.errors import (
     ModelNotFoundError,
 )
 from mlops.files import Usage, measure
-from mlops.integrations.bentoml_serving import archive, starting
+from mlops.integrations.bentoml_serving import archive, renaming, starting
 from mlops.integrations.bentoml_serving.builder import build
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
 from mlops.integrations.bentoml_serving.inputs import check_labels, check_metadata
@@ -23,6 +23,7 @@ from mlops.integrations.bentoml_serving.lookup import resolve
 from mlops.integrations.bentoml_serving.model_card import digest, read_card
 from mlops.integrations.bentoml_serving.server import Server
 from mlops.integrations.bentoml_serving.store import MLFLOW_FOLDER, BentoStore
+from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import DISTRIBUTION, Link, ToolContext, ToolHealth, ToolState, installed_version
 
 # The first is written here from the MLmodel file, the others by whoever deploys a registered model.
@@ -302,6 +303,20 @@ class BentoServing:
         """Replace the models and Bentos by an exported copy."""
         with self.store.reporting(f"The store could not be replaced by {source}", "restore"):
             archive.restore_store(self.store, source)
+
+    def adopt(self, former: ProjectWorkspace, *, moved: bool) -> None:
+        """Give models and Bentos under a former prefix the present one.
+
+        Raises:
+            InvalidModelNameError: A name would be too long for a tag; nothing is renamed.
+        """
+        with self.store.reporting(f"The tags of {former.project_name} could not be renamed", "adopt"):
+            renaming.adopt_store(self.store, former)
+
+    def in_use(self) -> Iterator[str]:
+        """Say which servers run."""
+        for server in self.servers():
+            yield f"{server['tag']} is being served at {server['url']} by process {server['pid']}"
 
     def close(self) -> None:
         """Stop every server that this process started for the project."""

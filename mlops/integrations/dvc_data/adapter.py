@@ -13,6 +13,7 @@ from mlops.integrations.dvc_data.operation import TOOL
 from mlops.integrations.dvc_data.selection import Selection, Targets
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.dvc_data.versions import DatasetStatus, DataVersion, PushResult, VerifyResult
+from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
 
 
@@ -242,8 +243,10 @@ class DVCData:
             ArchiveError: The destination is not an existing empty directory.
         """
         from mlops.integrations.dvc_data.archive import export
+        from mlops.integrations.dvc_data.renaming import forget_root
 
         export(self._vault, Path(destination), self._vault.operation("export"))
+        forget_root(Path(destination) / self._vault.ledger_path.name, self._vault.places.workspace)
 
     def restore(self, source: Path) -> None:
         """Replace the vault by an exported copy.
@@ -257,6 +260,20 @@ class DVCData:
         from mlops.integrations.dvc_data.archive import restore
 
         restore(self._vault, Path(source), self._vault.operation("restore"))
+
+    def adopt(self, former: ProjectWorkspace, *, moved: bool) -> None:
+        """Take over the sources that a workspace recorded by their absolute paths before it was moved here.
+
+        A remote outside the workspace stays where it is: push again to have everything under the new name.
+        """
+        from mlops.integrations.dvc_data.renaming import adopt
+
+        if moved:
+            adopt(self._vault, former, self._vault.operation("adopt"))
+
+    def in_use(self) -> Iterator[str]:
+        """Yield nothing: whoever stores data finds out that the workspace has moved."""
+        return iter(())
 
     def close(self) -> None:
         """Do nothing: no file, connection or cache is kept between calls."""

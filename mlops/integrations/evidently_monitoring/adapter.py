@@ -20,6 +20,7 @@ from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, inst
 
 if TYPE_CHECKING:
     from mlops.integrations.evidently_monitoring.monitor import Baseline
+    from mlops.workspace.model import ProjectWorkspace
 
 # Evidently needs a function of pandas that 3.1 removed; with it, `import evidently` fails.
 _BROKEN_PANDAS: Final = (3, 1)
@@ -339,6 +340,14 @@ class EvidentlyMonitoring:
         """
         transfer.restore(self._workspace, source, lock_timeout=self._lock_timeout)
         self.close()
+
+    def adopt(self, former: ProjectWorkspace, *, moved: bool) -> None:
+        """Give the Evidently project the present workspace's id and name."""
+        transfer.adopt(self._workspace, lock_timeout=self._lock_timeout)
+
+    def in_use(self) -> Iterator[str]:
+        """Yield nothing: a check takes seconds, and finds out that the workspace has moved."""
+        return iter(())
 
     def close(self) -> None:
         """Forget the reference data kept in memory."""

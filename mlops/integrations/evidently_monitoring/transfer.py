@@ -71,3 +71,14 @@ def restore(workspace: ProjectWorkspace, source: Path, *, lock_timeout: float) -
         shutil.rmtree(staging, ignore_errors=True)
     if project.project_path(workspace).exists():
         project.ensure(workspace, lock_timeout=lock_timeout, operation=operation)
+
+
+def adopt(workspace: ProjectWorkspace, *, lock_timeout: float) -> None:
+    """Give the Evidently project the workspace's present id and name, if there is one.
+
+    Args:
+        workspace: The workspace.
+        lock_timeout: Seconds to wait for a writer.
+    """
+    if any(workspace.monitoring_path.glob(f"*/{project.PROJECT_FILE}")):
+        project.ensure(workspace, lock_timeout=lock_timeout, operation="adopt")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from mlops.integrations.mlflow_tracking.inspection import StoreInspection
 from mlops.integrations.mlflow_tracking.metrics import MetricBuffer, Point
 from mlops.integrations.mlflow_tracking.recording import Recorder
 from mlops.integrations.mlflow_tracking.runs import Run, RunBlock
+from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext
 
 if TYPE_CHECKING:
@@ -163,6 +164,26 @@ class MLflowTracking(StoreInspection, Recorder):
         from mlops.integrations.mlflow_tracking import archive
 
         archive.restore(self, Path(source))
+
+    def adopt(self, former: ProjectWorkspace, *, moved: bool) -> None:
+        """Give locations, the experiment and registered models the present workspace's path and names.
+
+        Args:
+            former: The workspace the store was made by.
+            moved: Rename the experiment and the models on a server too, which a copy leaves alone.
+        """
+        from mlops.integrations.mlflow_tracking import renaming
+
+        renaming.adopt(self, former, moved=moved)
+
+    def in_use(self) -> Iterator[str]:
+        """Say which runs are open in processes that are alive on this machine."""
+        from mlops.integrations.mlflow_tracking.abandoned import open_runs
+        from mlops.integrations.mlflow_tracking.processes import ProcessState
+
+        for run in open_runs(self):
+            if run.process is ProcessState.ALIVE:
+                yield f"the run {run.run_name} ({run.run_id}) is open in process {run.pid}"
 
     def close(self) -> None:
         """Write buffered metrics and forget open handles; the adapter can be used again.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Instead of a database: a project on a server has its runs listed here, which are the server's to keep, and
 # one that was never tracked says so, which tells its copy from a damaged one.
 REMOTE: Final = "tracking.json"
+# Stands in a copy for the place of the artifacts, so that it does not name the machine it was made on.
+_NOWHERE: Final = "workspace:/mlflow/artifacts"
 
 
 def export(tracking: MLflowTracking, destination: Path) -> None:
@@ -44,6 +46,10 @@ def export(tracking: MLflowTracking, destination: Path) -> None:
             contextlib.closing(sqlite3.connect(destination / store.DATABASE)) as target,
         ):
             source.backup(target)
+            with target:
+                store.relocate(target, _NOWHERE)
+            # Pages that are no longer used would keep what was deleted.
+            target.execute("VACUUM")
         if tracking.artifact_root.is_dir():
             shutil.copytree(tracking.artifact_root, destination / store.ARTIFACTS, symlinks=True)
     except (OSError, sqlite3.Error, shutil.Error) as error:

@@ -246,12 +246,27 @@ def adopt(path: Path, workspace: ProjectWorkspace, *, operation: str, timeout: f
 
 
 def repoint(connection: sqlite3.Connection, workspace: ProjectWorkspace) -> None:
-    """Rewrite every location below the store's former artifact root, in the caller's transaction."""
+    """Make every location and the experiment this workspace's own, in the caller's transaction."""
+    present = artifact_root(workspace).as_uri()
+    former = relocate(connection, present)
+    label(connection, workspace)
+    logger.info("Re-pointed the MLflow store of %s from %s to %s", workspace.project_name, former, present)
+
+
+def relocate(connection: sqlite3.Connection, present: str) -> str:
+    """Rewrite every location below the store's artifact root, in the caller's transaction.
+
+    Args:
+        connection: The store.
+        present: The URI that takes the place of the present root's.
+
+    Returns:
+        The former root's URI.
+    """
     (location,) = connection.execute(
         "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
     ).fetchone()
     former = str(location).rpartition("/")[0]
-    present = artifact_root(workspace).as_uri()
     for table, column in LOCATION_COLUMNS:
         # Names from a constant above; the values are bound.
         connection.execute(
@@ -259,8 +274,7 @@ def repoint(connection: sqlite3.Connection, workspace: ProjectWorkspace) -> None
             f" WHERE {column} = :former OR substr({column}, 1, length(:former) + 1) = :former || '/'",
             {"present": present, "former": former},
         )
-    label(connection, workspace)
-    logger.info("Re-pointed the MLflow store of %s from %s to %s", workspace.project_name, former, present)
+    return former
 
 
 def recover(workspace: ProjectWorkspace) -> None:
