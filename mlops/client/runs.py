@@ -116,7 +116,7 @@ class RunVerbs(ProjectSession):
             InvalidModelNameError: The name breaks the rule.
             IntegrationError: The object fits no flavour, cannot be saved, or cannot predict on its example.
         """
-        return self.tracking.models.log(
+        version = self.tracking.models.log(
             model,
             name,
             registered=registered,
@@ -127,3 +127,8 @@ class RunVerbs(ProjectSession):
             metadata=metadata,
             tags=tags,
         )
+        if version.version:
+            from mlops.integrations.mlflow_tracking.lineage import past_of
+
+            self._record(past_of(version), operation="log_model")
+        return version

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from mlops.workspace import links as link_log
 from mlops.workspace import tools
 from mlops.workspace.manager import WorkspaceManager
 from mlops.workspace.model import ProjectWorkspace
@@ -108,6 +109,10 @@ class ProjectSession:
 
         project = project_environment(self._context)
         return project.over(os.environ) if inherit else dict(project.variables)
+
+    def _record(self, links: Iterable[tools.Link], *, operation: str) -> None:
+        """Write links into the project's log."""
+        link_log.record(self.workspace, links, operation=operation)
 
     @property
     def _loaded_tracking(self) -> MLflowTracking | None:

@@ -12,10 +12,10 @@ from mlops.errors import DataIntegrityError, ReferenceDataError
 from mlops.files import Usage, measure
 from mlops.integrations.evidently_monitoring import alerts, history, lineage, project, transfer
 from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, sample, to_frame
-from mlops.integrations.evidently_monitoring.infer import column_schema, task_spec
+from mlops.integrations.evidently_monitoring.infer import frozen_schema, task_spec
 from mlops.integrations.evidently_monitoring.reference import ReferenceStore
 from mlops.integrations.evidently_monitoring.results import MonitoringResult
-from mlops.integrations.evidently_monitoring.schema import ReferenceData, Task
+from mlops.integrations.evidently_monitoring.schema import ReferenceData
 from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
 
 if TYPE_CHECKING:
@@ -116,16 +116,7 @@ class EvidentlyMonitoring:
         )
         probabilities = set(spec.probability_columns.values())
         self._require_columns(columns, [("probability", p) for p in sorted(probabilities)], operation)
-        roles = {target_column, prediction_column} - probabilities
-        schema = {
-            name: column_schema(
-                name,
-                frame[name],
-                label=name in roles and spec.task in {Task.BINARY, Task.MULTICLASS},
-                number=name in probabilities or (name in roles and spec.task is Task.REGRESSION),
-            )
-            for name in columns
-        }
+        schema = frozen_schema(frame, spec)
         return self._references.save(
             frame, schema, spec, model=model_name, version=version, operation=operation
         )
@@ -141,6 +132,10 @@ class EvidentlyMonitoring:
         """
         name, _ = self._model(model, "reference")
         return self._references.current(name, operation="reference")
+
+    def reference_hashes(self) -> list[str]:
+        """Return the hashes of all stored reference data, current or not."""
+        return self._references.hashes()
 
     def monitor(
         self,
@@ -321,12 +316,12 @@ class EvidentlyMonitoring:
         """Yield the model of each reference, and what each snapshot compared and checked."""
         return lineage.links(self._references, self.path / history.HISTORY_FILE, prefix=self._model_prefix)
 
-    def export(self, destination: Path) -> None:
-        """Copy references, snapshots and records into an existing empty directory.
+    def links_of(self, made: ReferenceData | MonitoringResult) -> Iterator[Link]:
+        """Yield the model of a reference, or what a check compared and checked."""
+        return lineage.links_of(made, prefix=self._model_prefix)
 
-        Args:
-            destination: The directory.
-        """
+    def export(self, destination: Path) -> None:
+        """Copy references, snapshots and records into an existing empty directory."""
         transfer.export(self._workspace, destination, lock_timeout=self._lock_timeout)
 
     def restore(self, source: Path) -> None:

@@ -300,3 +300,24 @@ def _is_fractional(values: pd.Series) -> bool:
 
 def _in_unit_interval(values: pd.Series | None) -> bool:
     return values is not None and bool(to_numbers(values)[0].dropna().between(0, 1).all())
+
+
+def frozen_schema(frame: pd.DataFrame, spec: TaskSpec) -> dict[str, ColumnSchema]:
+    """Return the schema of reference data by column name.
+
+    Args:
+        frame: The data.
+        spec: Its task: labels are categories and probabilities numbers, whatever their type.
+    """
+    probabilities = set(spec.probability_columns.values())
+    roles = {spec.target_column, spec.prediction_column} - probabilities
+    classes = spec.task in {Task.BINARY, Task.MULTICLASS}
+    return {
+        name: column_schema(
+            name,
+            frame[name],
+            label=name in roles and classes,
+            number=name in probabilities or (name in roles and spec.task is Task.REGRESSION),
+        )
+        for name in map(str, frame.columns)
+    }

@@ -8,6 +8,8 @@ from typing import Any
 
 from mlops.integrations.evidently_monitoring import history
 from mlops.integrations.evidently_monitoring.reference import ReferenceStore
+from mlops.integrations.evidently_monitoring.results import MonitoringResult
+from mlops.integrations.evidently_monitoring.schema import ReferenceData
 from mlops.workspace.links import CHECKED_BY, COMPARED_IN, INPUT_OF, REFERENCE_OF
 from mlops.workspace.tools import Link
 
@@ -21,29 +23,34 @@ def links(references: ReferenceStore, checks: Path, *, prefix: str) -> Iterator[
         prefix: What registered model names start with.
     """
     for model, version, digest in references.assignments():
-        if model is not None:
-            yield reference_link(digest, model=f"{prefix}{model}", version=version)
+        yield from _of_reference(model, version, digest, prefix)
     for record in history.read(checks):
-        yield from check_links(record, prefix=prefix)
+        yield from _of_check(record, prefix)
 
 
-def reference_link(digest: str, *, model: str, version: str | None) -> Link:
-    """Return that a reference was set for a model, or for one version of it."""
-    return Link(model_reference(model, version), f"reference:{digest}", REFERENCE_OF)
-
-
-def check_links(record: dict[str, Any], *, prefix: str) -> Iterator[Link]:
-    """Yield what one check compared and checked.
+def links_of(made: ReferenceData | MonitoringResult, *, prefix: str) -> Iterator[Link]:
+    """Yield the links of one reference or one check.
 
     Args:
-        record: The check, as ``MonitoringResult.to_dict`` gives it.
+        made: What was made current, or found.
         prefix: What registered model names start with.
     """
+    if isinstance(made, ReferenceData):
+        return _of_reference(made.model, made.model_version, made.hash, prefix)
+    return _of_check(made.to_dict(), prefix)
+
+
+def _of_reference(model: str | None, version: str | None, digest: str, prefix: str) -> Iterator[Link]:
+    if model is not None:
+        yield Link(_model(f"{prefix}{model}", version), f"reference:{digest}", REFERENCE_OF)
+
+
+def _of_check(record: dict[str, Any], prefix: str) -> Iterator[Link]:
     snapshot, metadata = f"snapshot:{record['snapshot_id']}", record["metadata"]
     facts = {"checked_at": record["checked_at"], "drift_detected": record["drift_detected"]}
     yield Link(f"reference:{record['reference_hash']}", snapshot, COMPARED_IN, facts)
     if record["model"]:
-        model = model_reference(f"{prefix}{record['model']}", record["model_version"])
+        model = _model(f"{prefix}{record['model']}", record["model_version"])
         yield Link(model, snapshot, CHECKED_BY, facts)
     if run := metadata.get("run_id"):
         yield Link(f"run:{run}", snapshot, CHECKED_BY, facts)
@@ -51,6 +58,6 @@ def check_links(record: dict[str, Any], *, prefix: str) -> Iterator[Link]:
         yield Link(f"data:{data}", snapshot, INPUT_OF, facts)
 
 
-def model_reference(full_name: str, version: str | None) -> str:
+def _model(full_name: str, version: str | None) -> str:
     """Return a model version as links write it; the model alone where the version is not known."""
     return f"model:{full_name}:{version}" if version else f"model:{full_name}"

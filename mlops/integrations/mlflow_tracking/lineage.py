@@ -10,9 +10,11 @@ from mlops.integrations.mlflow_tracking.recording import DATA_TAG_PREFIX
 from mlops.integrations.mlflow_tracking.versions import (
     COPIED_FROM,
     COPIED_TO,
+    DATA,
     GIT_COMMIT,
     GIT_DIRTY,
     MLFLOW_GIT_COMMIT,
+    ModelVersion,
 )
 from mlops.workspace import links
 from mlops.workspace.tools import Link
@@ -59,6 +61,17 @@ def code_links(run_id: str, tags: dict[str, str]) -> Iterator[Link]:
         yield Link(f"commit:{commit}", f"run:{run_id}", links.CODE_OF, facts)
 
 
+def past_of(version: ModelVersion) -> Iterator[Link]:
+    """Yield the run, data and code of a model version, from the tags it was given when it was logged."""
+    run, tags = version.run_id, dict(version.tags)
+    yield Link(f"run:{run}", f"model:{version.full_name}:{version.version}", links.PRODUCED)
+    yield from code_links(run, tags)
+    for key, digests in tags.items():
+        if key.startswith(DATA):
+            for md5 in digests.split(","):
+                yield data_link(md5, run, name=key.removeprefix(DATA), context="")
+
+
 def model_links(row: ModelRow) -> Iterator[Link]:
     """Yield the run of a model version, and the copies it came from or went to."""
     model = f"model:{row.name}:{row.version}"
@@ -66,5 +79,6 @@ def model_links(row: ModelRow) -> Iterator[Link]:
         yield Link(f"run:{row.run_id}", model, links.PRODUCED)
     if origin := row.tags.get(COPIED_FROM):
         yield Link(origin, model, links.COPIED_TO)
-    for copy in filter(None, row.tags.get(COPIED_TO, "").split(",")):
-        yield Link(model, copy, links.COPIED_TO)
+    for key, copy in row.tags.items():
+        if key.startswith(COPIED_TO):
+            yield Link(model, copy, links.COPIED_TO)

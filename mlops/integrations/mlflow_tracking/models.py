@@ -59,6 +59,7 @@ class Models:
         pip_requirements: Sequence[str] | str | Path | None = None,
         metadata: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
+        origin: str | None = None,
     ) -> ModelVersion:
         """Store a model with the active run and register it as ``<project>.<name>``.
 
@@ -77,6 +78,7 @@ class Models:
             pip_requirements: Requirement lines or a requirements file, instead of the installed versions.
             metadata: Whatever is to be kept in the model's ``MLmodel`` file.
             tags: Tags of the version.
+            origin: The model version of another project that this is a copy of, as links write it.
 
         Raises:
             NoActiveRunError: No run is open.
@@ -96,6 +98,8 @@ class Models:
             )
         short = self._registry.check_new_name(name, operation=operation)
         own_tags = check_tags(tags, operation=operation, project=project)
+        if origin is not None:
+            own_tags[versions.COPIED_FROM] = origin
         lines = requirements.given(pip_requirements, operation=operation, project=project)
         chosen = flavors.detect(model, flavor=flavor, operation=operation, project=project)
         self._import(operation)
@@ -178,6 +182,15 @@ class Models:
         """Set tags on a version; keys that start with ``mlops.`` are refused."""
         self._import("set_tags")
         return self._registry.set_tags(name, version, tags)
+
+    def note_copy(self, version: ModelVersion, copy: str) -> None:
+        """Note on a version that another project has a copy of it.
+
+        Args:
+            version: A registered version.
+            copy: The copy, as links write it: ``<project>/model:<project>.<name>:<version>``.
+        """
+        self._registry.note_copy(version, copy)
 
     def download(
         self,

@@ -235,6 +235,12 @@ class Registry:
                 client.set_model_version_tag(found.full_name, found.version, key, value)
         return self.get(found.full_name, version=found.version, operation=operation)
 
+    def note_copy(self, version: ModelVersion, copy: str) -> None:
+        """Note on a version that another project has a copy of it; each copy has a tag of its own."""
+        key = versions.COPIED_TO + copy.replace("/", ".").replace(":", ".")
+        with self.translated("copy_model"):
+            self._tracking.client().set_model_version_tag(version.full_name, version.version, key, copy)
+
     def register(self, short: str, logged: Any, *, tags: Mapping[str, str]) -> ModelVersion:
         """Add a version to a model, which is created if it is the first.
 

@@ -24,9 +24,9 @@ DATA: Final = "mlops.data."
 GIT_COMMIT: Final = "mlops.git_commit"
 GIT_DIRTY: Final = "mlops.git_dirty"
 MLFLOW_GIT_COMMIT: Final = "mlflow.source.git.commit"
-# References to the model version of another project this one was copied from, or to: `churn/model:...`.
+# The model version of another project that this one is a copy of, `churn/model:...`; and one tag per copy.
 COPIED_FROM: Final = "mlops.copied_from"
-COPIED_TO: Final = "mlops.copied_to"
+COPIED_TO: Final = "mlops.copied_to."
 PROMOTED: Final = "mlops.promoted."
 # mlflow/utils/validation.py, MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH
 MAX_TAG_LENGTH: Final = 100_000
