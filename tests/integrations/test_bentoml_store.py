@@ -275,8 +275,15 @@ def test_an_artifact_of_the_workspace_is_linked_and_a_file_of_the_users_is_copie
 ) -> None:
     artifact = serving.workspace.mlflow_path / "artifacts" / "model"
     shutil.copytree(saved, artifact)
-    linked = store(serving, artifact, version="1")
-    assert (linked.path / "mlflow_model" / "MLmodel").samefile(artifact / "MLmodel")
+    linked = store(serving, artifact, version="1").path / "mlflow_model"
+    names = {file.name for file in artifact.iterdir()}
+    shared = {name for name in names if (linked / name).samefile(artifact / name)}
+    # Only what MLflow itself rewrites in place costs its few bytes twice.
+    assert names - shared == {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"}
+    assert {(artifact / name).stat().st_nlink for name in shared} == {2}
+    assert measure(serving.workspace.root_path).bytes < 1.5 * measure(saved).bytes + 10_000
+    again = store(serving, artifact, version="1b").path / "mlflow_model"
+    assert {(again / name).stat().st_nlink for name in shared} == {3}
 
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(saved, checkpoint)
@@ -285,6 +292,42 @@ def test_an_artifact_of_the_workspace_is_linked_and_a_file_of_the_users_is_copie
     # The next training writes over the checkpoint in place.
     (checkpoint / "model.skops").write_bytes(b"new")
     assert (copied.path / "mlflow_model" / "model.skops").read_bytes() == kept
+
+
+def test_changing_or_removing_one_of_two_linked_models_leaves_the_other(
+    serving: BentoServing, saved: Path
+) -> None:
+    artifact = serving.workspace.mlflow_path / "artifacts" / "model"
+    shutil.copytree(saved, artifact)
+    deployed = store(serving, artifact).path / "mlflow_model"
+    before = {file.name: file.read_bytes() for file in deployed.iterdir()}
+    # As mlflow.models.set_signature does it: in place.
+    with (artifact / "MLmodel").open("r+b") as stream:
+        stream.write(b"# changed\n")
+    # Who writes to the weights is stopped: both names are one file.
+    assert not (artifact / "model.skops").stat().st_mode & 0o222
+    assert {file.name: file.read_bytes() for file in deployed.iterdir()} == before
+    shutil.rmtree(artifact)
+    assert {file.name: file.read_bytes() for file in deployed.iterdir()} == before
+
+    shutil.copytree(saved, artifact)
+    store(serving, artifact, version="2")
+    serving.delete("iris", "2")
+    assert {f.name: f.read_bytes() for f in artifact.iterdir()} == {
+        f.name: f.read_bytes() for f in saved.iterdir()
+    }
+
+
+def test_where_a_model_was_logged_is_not_stored(serving: BentoServing, saved: Path, tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    shutil.copytree(saved, source)
+    with (source / "MLmodel").open("a") as stream:
+        stream.write(f"artifact_path: {tmp_path.as_uri()}/model\n")
+    stored = store(serving, source)
+    mlmodel = (stored.path / "mlflow_model" / "MLmodel").read_text()
+    assert str(tmp_path) not in mlmodel
+    assert "python_function" in mlmodel
+    assert store(serving, source) == stored
 
 
 def test_damaged_entries_are_reported_and_can_be_removed(serving: BentoServing, saved: Path) -> None:
@@ -414,14 +457,14 @@ def test_a_kill_while_a_model_is_stored_leaves_a_clean_store(context: ToolContex
     serving = BentoServing(context)
     store(serving, saved, version="1")
     code = """
-from mlops.integrations.bentoml_serving import store
+from mlops.integrations.bentoml_serving import bento_model
 # Nothing else stops at a known place in the middle of a copy.
-place = store.place
+place = bento_model.place
 def slow(source, target, *, link):
     place(source, target, link=link)
     print("copied", flush=True)
     time.sleep(60)
-store.place = slow
+bento_model.place = slow
 serving.deploy(Path(sys.argv[2]), model="iris", version="2", build_bento=False)
 """
     process = start(code, context.workspace.root_path, saved)

@@ -15,14 +15,12 @@ from mlops.errors import (
     ModelNotFoundError,
 )
 from mlops.files import Usage, measure
-from mlops.integrations.bentoml_serving import archive, renaming, starting
-from mlops.integrations.bentoml_serving.builder import build
+from mlops.integrations.bentoml_serving import archive, deploying, export, renaming, starting
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
 from mlops.integrations.bentoml_serving.inputs import check_labels, check_metadata
 from mlops.integrations.bentoml_serving.lookup import resolve
-from mlops.integrations.bentoml_serving.model_card import digest, read_card
 from mlops.integrations.bentoml_serving.server import Server
-from mlops.integrations.bentoml_serving.store import MLFLOW_FOLDER, BentoStore
+from mlops.integrations.bentoml_serving.store import BentoStore
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import DISTRIBUTION, Link, ToolContext, ToolHealth, ToolState, installed_version
 
@@ -86,49 +84,55 @@ class BentoServing:
         operation = "deploy"
         name = self._tag_name(model, operation)
         version = names.validate_version(version, project=self.project, operation=operation)
-        source = Path(model_directory).expanduser().absolute()
-        card = read_card(source, operation=operation, workspace=self.project)
-        if build_bento and not card.servable:
-            raise self._error(
-                f"{source} has no python_function flavour, so it cannot be served",
-                operation,
-                "save it with a flavour that has one, or pass build_bento=False to store it only",
-            )
-        all_labels = {"project": self.project, "model": model, "version": version}
-        if card.run_id:
-            all_labels["run_id"] = card.run_id
-        all_labels.update(check_labels(labels, operation=operation, workspace=self.project))
-        checked_metadata = check_metadata(metadata, operation=operation, workspace=self.project)
-        bentoml_version = self._require_installed(operation)
-
-        with self.store.reporting(f"{source} could not be stored as {name}:{version}", operation):
-            stored = self.store.find("model", model, version)
-            if stored is None:
-                with self.store.scratch("model", operation) as (staging, _):
-                    content = self.store.stage_model(
-                        source,
-                        staging / "model",
-                        name=name,
-                        version=version,
-                        labels=all_labels,
-                        metadata=checked_metadata,
-                        bentoml_version=bentoml_version,
-                    )
-                    self.store.publish(
-                        staging / "model", kind="model", name=name, version=version, operation=operation
-                    )
-                stored = self.store.find("model", model, version)
-            else:
-                content = digest(source)
-            if stored is None:
-                raise self._error(
-                    f"{name}:{version} was deleted while it was stored", operation, "deploy it again"
-                )
-            self._same_content(stored, content, source, operation)
-            if build_bento and self.store.twin(stored) is None:
-                card = read_card(stored.path / MLFLOW_FOLDER, operation=operation, workspace=self.project)
-                build(self.store, stored, card, operation=operation)
+        own = {"project": self.project, "model": model, "version": version}
+        stored = deploying.deploy(
+            self.store,
+            Path(model_directory).expanduser().absolute(),
+            model=model,
+            name=name,
+            version=version,
+            build_bento=build_bento,
+            labels=own | check_labels(labels, operation=operation, workspace=self.project),
+            metadata=check_metadata(metadata, operation=operation, workspace=self.project),
+            bentoml_version=self._require_installed(operation),
+            operation=operation,
+        )
         return self.store.deployment(stored)
+
+    def export_bento(
+        self,
+        target: str | Deployment,
+        directory: Path | str,
+        *,
+        version: str | int | None = None,
+        force: bool = False,
+    ) -> Path:
+        """Write a Bento with its models as a folder that any container builder can build.
+
+        The folder needs neither this library nor the workspace: ``bentoml serve <directory>`` runs it, and
+        ``docker build -f <directory>/env/docker/Dockerfile <directory>`` makes an image of it.
+
+        Args:
+            target: A deployment, a tag, or a model's name.
+            directory: The folder to make, whole or not at all; its parent is made if need be.
+            version: The version; None for the one that was deployed last.
+            force: Replace an earlier export in that folder; anything else there is never replaced.
+
+        Returns:
+            The folder's absolute path.
+
+        Raises:
+            ModelNotFoundError: There is no such model, or it has no Bento.
+            DataIntegrityError: The stored model is not what was deployed.
+            ConfirmationRequiredError: There is an earlier export and ``force`` is false.
+            IntegrationError: The folder holds something else, or the Bento needs a path of this machine.
+        """
+        operation = "export_bento"
+        bento = self._bento(target, version, operation)
+        with self.store.reporting(f"{bento.tag} could not be exported to {directory}", operation):
+            return export.export_bento(
+                self.store, bento, Path(directory).expanduser().absolute(), force=force, operation=operation
+            )
 
     def models(self) -> list[StoreEntry]:
         """Return the stored Bento models by tag; one that cannot be read carries its error."""
@@ -176,10 +180,10 @@ class BentoServing:
                     "stop that server first",
                 )
         twin = self.store.twin(entry)
-        # The Bento first: it refers to the model.
         with self.store.reporting(f"{entry.tag} could not be removed", operation):
-            for each in sorted((e for e in (entry, twin) if e), key=lambda e: e.kind):
-                self.store.remove(each, operation)
+            # The Bento first: it refers to the model.
+            doomed = sorted((e for e in (entry, twin) if e), key=lambda e: e.kind)
+            self.store.remove(*doomed, operation=operation)
 
     def serve(
         self,
@@ -210,30 +214,17 @@ class BentoServing:
             IntegrationUnavailableError: It was not ready in time, or the port is in use.
         """
         operation = "serve"
-        if isinstance(target, Deployment):
-            target = target.tag
         self._require_installed(operation)
         address = self._address(host, operation)
         if workers < 1 or timeout <= 0:
             raise self._error(
                 f"workers={workers} and timeout={timeout} must be positive", operation, "use 1 or more"
             )
-        entry = self._readable(
-            resolve(self.store, target, None if version is None else str(version), operation), operation
-        )
-        bento = self.store.twin(entry)
-        if bento is None:
-            raise ModelNotFoundError(
-                f"{entry.tag} was stored without a Bento, so it cannot be served",
-                tool=self.tool,
-                operation=operation,
-                workspace=self.project,
-                hint="deploy it again with build_bento=True",
-            )
+        bento = self._bento(target, version, operation)
         with self.store.reporting(f"The server of {bento.tag} could not be started", operation):
             return starting.start(
                 self.store,
-                self._readable(bento, operation),
+                bento,
                 host=address,
                 port=port,
                 timeout=timeout,
@@ -353,18 +344,20 @@ class BentoServing:
             raise self.store.damaged(entry, operation)
         return entry
 
-    def _same_content(self, stored: StoreEntry, content: str | None, source: Path, operation: str) -> None:
-        self._readable(stored, operation)
-        known = stored.digest
-        if known is None and (stored.path / MLFLOW_FOLDER).is_dir():
-            # Stored by BentoML itself.
-            known = digest(stored.path / MLFLOW_FOLDER)
-        if known != content:
-            raise self._error(
-                f"{stored.tag} exists already, with another content than {source}",
-                operation,
-                f"deploy it as a new version, or first delete({stored.model!r}, {stored.version!r})",
+    def _bento(self, target: str | Deployment, version: str | int | None, operation: str) -> StoreEntry:
+        """Return the readable Bento that a target stands for."""
+        name = target.tag if isinstance(target, Deployment) else target
+        entry = resolve(self.store, name, None if version is None else str(version), operation)
+        bento = self.store.twin(self._readable(entry, operation)) if entry.kind == "model" else entry
+        if bento is None:
+            raise ModelNotFoundError(
+                f"{entry.tag} was stored without a Bento, which {operation} needs",
+                tool=self.tool,
+                operation=operation,
+                workspace=self.project,
+                hint=f"build it: client.deploy_model({entry.model!r}, version={entry.version!r})",
             )
+        return self._readable(bento, operation)
 
     def _address(self, host: str, operation: str) -> str:
         if host == "localhost":

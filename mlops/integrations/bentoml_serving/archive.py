@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from mlops.errors import ArchiveError
-from mlops.integrations.bentoml_serving.store import PARTS, REPLACED, BentoStore, place
+from mlops.integrations.bentoml_serving.bento_model import place
+from mlops.integrations.bentoml_serving.store import PARTS, REPLACED, BentoStore
 
 
 def export_store(store: BentoStore, destination: Path) -> None:

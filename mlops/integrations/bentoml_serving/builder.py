@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from mlops.integrations.bentoml_serving.store import BentoStore
 
 # A build copies a few small files and imports BentoML: seconds, even on a loaded machine.
 BUILD_TIMEOUT_SECONDS: Final = 300.0
+# The distribution itself, with extras or a version; mlflow-skinny cannot load a model.
+_MLFLOW: Final = re.compile(r"mlflow\s*(?:[\[=<>!~@;,(]|$)", re.IGNORECASE)
 # -P keeps the working directory out of the module path: a user's file there must not shadow a package.
 _CHILD: Final = """
 import json, os, sys, threading, time
@@ -69,6 +72,7 @@ def build(store: BentoStore, model: StoreEntry, card: ModelCard, *, operation: s
             "include": list(SERVICE_FILES),
             # Locking would call a package index; the lines are MLflow's, which are pinned already.
             "python": {"packages": _packages(card), "lock_packages": False},
+            "description": _readme(model),
             "args": {
                 "model": model.tag,
                 "version": model.version,
@@ -76,6 +80,9 @@ def build(store: BentoStore, model: StoreEntry, card: ModelCard, *, operation: s
                 "from_type_hint": card.from_type_hint,
             },
         }
+        if card.python_version:
+            # A pickle needs the Python it was written with, which need not be the one that packages it.
+            options["docker"] = {"python_version": ".".join(card.python_version.split(".")[:2])}
         environment = child_environment(home, TMPDIR=str(temporary))
         output = _run(options, cwd=build_context, env=environment, claim=claim)
         built = home / "bentos" / name / model.version
@@ -88,14 +95,51 @@ def build(store: BentoStore, model: StoreEntry, card: ModelCard, *, operation: s
                 details={"output": output[-4000:]},
                 hint="see details['output'] for the whole error, then deploy again; the model is stored",
             )
-        store.publish(built, kind="bento", name=name, version=model.version, operation=operation)
+        if card.python_version:
+            version_file = built / "env" / "python" / "version.txt"
+            version_file.write_text(f"{card.python_version}\n", encoding="utf-8")
+        published = store.publish(
+            built, kind="bento", name=name, version=model.version, operation=operation, model=model
+        )
+    if not published and store.twin(model) is None:
+        raise IntegrationError(
+            f"The model {model.tag} was deleted while its Bento was built",
+            tool="bentoml",
+            operation=operation,
+            workspace=store.workspace.project_name,
+            hint="deploy it again",
+        )
 
 
 def _packages(card: ModelCard) -> list[str]:
-    packages = list(card.requirements)
-    if not any(line.lower().startswith("mlflow") for line in packages):
-        packages.append("mlflow")
-    return packages
+    """Return the model's own requirements, and MLflow in the version that saved it."""
+    if any(_MLFLOW.match(line) for line in card.requirements):
+        return list(card.requirements)
+    return [*card.requirements, f"mlflow=={card.mlflow_version}" if card.mlflow_version else "mlflow"]
+
+
+def _readme(model: StoreEntry) -> str:
+    """Return what the Bento's README says: what it is, and how to run it where it was exported to."""
+    lines = [f"- {key}: `{value}`" for key, value in sorted(model.labels.items())]
+    return "\n".join(
+        [
+            f"# {model.tag}",
+            "",
+            'An MLflow model behind an HTTP interface: `POST /predict` takes `{"rows": [...]}`.',
+            "",
+            *lines,
+            "",
+            "In this folder, after `pip install -r env/python/requirements.txt`:",
+            "",
+            "    bentoml serve . --host 127.0.0.1 --port 3000",
+            "",
+            "or as an image, with any builder of container images:",
+            "",
+            f"    docker build -t {model.path.parent.name}:{model.version} -f env/docker/Dockerfile .",
+            f"    docker run --rm -p 127.0.0.1:3000:3000 {model.path.parent.name}:{model.version}",
+            "",
+        ]
+    )
 
 
 def _run(options: Mapping[str, Any], *, cwd: Path, env: Mapping[str, str], claim: int) -> str:

@@ -71,5 +71,6 @@ def resolve(store: BentoStore, target: str, version: str | None, operation: str)
         operation=operation,
         workspace=project,
         details={"existing": tags},
-        hint="deploy it first, or use one of the tags listed",
+        hint=f"package it with client.deploy_model({short!r}"
+        f"{'' if version is None else f', version={version!r}'}), or use one of the tags listed",
     )

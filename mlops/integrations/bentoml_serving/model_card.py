@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mlops.errors import IntegrationError, ModelNotFoundError
+from mlops.errors import DataIntegrityError, IntegrationError, ModelNotFoundError
 from mlops.files import hash_file
 
 MODEL_FILE: Final = "MLmodel"
@@ -19,6 +19,8 @@ _SAVE_FACTS: Final = ("run_id", "model_id", "model_uuid", "utc_time_created", "a
 # Written beside the model by a download from the registry, and by importing the model's own code.
 _IGNORED_FILES: Final = {"registered_model_meta"}
 _IGNORED_DIRECTORIES: Final = {"__pycache__"}
+# What the python_function flavour may name as a file or folder of the model (mlflow/pyfunc/__init__.py).
+_PARTS: Final = ("model_path", "data", "code", "python_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class ModelCard:
         from_type_hint: Whether the signature comes from the type hint of a Python model's ``predict``.
         run_id: The run that logged it, or None.
         requirements: The packages it needs, as requirement lines.
+        mlflow_version: The version of MLflow that saved it, or None.
+        python_version: The version of Python that saved it, such as ``3.11.7``, or None.
     """
 
     servable: bool
@@ -38,6 +42,8 @@ class ModelCard:
     from_type_hint: bool
     run_id: str | None
     requirements: tuple[str, ...]
+    mlflow_version: str | None = None
+    python_version: str | None = None
 
 
 def read_card(directory: Path, *, operation: str, workspace: str) -> ModelCard:
@@ -51,6 +57,7 @@ def read_card(directory: Path, *, operation: str, workspace: str) -> ModelCard:
     Raises:
         ModelNotFoundError: The directory does not exist, or has no MLmodel file.
         IntegrationError: The MLmodel file cannot be read.
+        DataIntegrityError: A file that it names is missing or empty.
     """
     import yaml
 
@@ -66,16 +73,21 @@ def read_card(directory: Path, *, operation: str, workspace: str) -> ModelCard:
             hint="pass a directory written by mlflow's save_model, or a downloaded model artifact",
         )
     try:
-        values = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        values = _load(path)
         signature = values.get("signature") or {}
         inputs = json.loads(signature["inputs"]) if signature.get("inputs") else None
-        return ModelCard(
-            servable="python_function" in (values.get("flavors") or {}),
+        function = (values.get("flavors") or {}).get("python_function")
+        python = (function or {}).get("python_version")
+        card = ModelCard(
+            servable=function is not None,
             inputs=inputs,
             from_type_hint=bool(values.get("is_signature_from_type_hint")),
             run_id=str(values["run_id"]) if values.get("run_id") else None,
             requirements=_requirements(directory / "requirements.txt"),
+            mlflow_version=str(values["mlflow_version"]) if values.get("mlflow_version") else None,
+            python_version=str(python) if python else None,
         )
+        lost = _lost(directory, function or {})
     except (OSError, ValueError, AttributeError, TypeError, KeyError, yaml.YAMLError) as error:
         raise IntegrationError(
             f"{path} cannot be read as the description of an MLflow model: {' '.join(str(error).split())}",
@@ -85,6 +97,63 @@ def read_card(directory: Path, *, operation: str, workspace: str) -> ModelCard:
             details={"path": str(path)},
             hint="save the model again",
         ) from error
+    if lost is not None:
+        raise DataIntegrityError(
+            f"The model in {directory} is damaged: its file {lost.name!r} is missing or empty",
+            tool="bentoml",
+            operation=operation,
+            workspace=workspace,
+            details={"path": str(lost)},
+            hint="restore the file, or log the model again",
+        )
+    return card
+
+
+def forget_locations(directory: Path) -> None:
+    """Take absolute places out of a model's MLmodel file: where it was logged to, and its artifacts were.
+
+    MLflow writes them for whoever looks; it reads none of them back, and elsewhere they would be wrong.
+    """
+    import yaml
+
+    path = directory / MODEL_FILE
+    values = _load(path)
+    portable = _portable(values)
+    if portable != values:
+        path.write_text(yaml.safe_dump(portable, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _portable(values: dict[str, Any]) -> dict[str, Any]:
+    portable = {k: v for k, v in values.items() if k != "artifact_path" or not _absolute(v)}
+    function = (values.get("flavors") or {}).get("python_function")
+    if isinstance(function, dict) and isinstance(function.get("artifacts"), dict):
+        artifacts = {
+            name: {k: v for k, v in facts.items() if k != "uri" or not _absolute(v)}
+            for name, facts in function["artifacts"].items()
+        }
+        flavors = {**values["flavors"], "python_function": {**function, "artifacts": artifacts}}
+        portable["flavors"] = flavors
+    return portable
+
+
+def _absolute(place: object) -> bool:
+    return isinstance(place, str) and place.startswith(("/", "file:"))
+
+
+def _load(path: Path) -> Any:
+    import yaml
+
+    return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+
+
+def _lost(directory: Path, function: dict[str, Any]) -> Path | None:
+    for key in _PARTS:
+        name = function.get(key)
+        if isinstance(name, str) and name:
+            part = directory / name
+            if not part.exists() or (part.is_file() and part.stat().st_size == 0):
+                return part
+    return None
 
 
 def _requirements(path: Path) -> tuple[str, ...]:
@@ -107,14 +176,12 @@ def model_files(directory: Path) -> Iterator[Path]:
 
 def digest(directory: Path) -> str:
     """Return a hash of a model's content that is equal for the same model saved twice."""
-    import yaml
-
     total = hashlib.sha256()
     for path in model_files(directory):
         relative = path.relative_to(directory).as_posix()
         if relative == MODEL_FILE:
-            values = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-            kept = {key: value for key, value in values.items() if key not in _SAVE_FACTS}
+            values = _load(path)
+            kept = {key: value for key, value in _portable(values).items() if key not in _SAVE_FACTS}
             content = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
         else:
             content = hash_file(path)

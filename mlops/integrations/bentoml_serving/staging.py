@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import shutil
 import uuid
@@ -18,13 +19,12 @@ def claim(root: Path, name: str) -> tuple[Path, int]:
     that ended well or was killed. A child that inherits the descriptor keeps it.
 
     Args:
-        root: Where the directory is made.
+        root: Where the directory is made; it must exist.
         name: What it is for; part of its name.
 
     Returns:
         The directory and the descriptor that holds it.
     """
-    root.mkdir(parents=True, exist_ok=True)
     path = root / f"{name}-{uuid.uuid4().hex[:12]}"
     path.mkdir()
     descriptor = os.open(path, os.O_RDONLY)
@@ -32,11 +32,14 @@ def claim(root: Path, name: str) -> tuple[Path, int]:
     return path, descriptor
 
 
-def sweep(root: Path) -> None:
-    """Remove every directory below ``root`` that nobody holds."""
-    if not root.is_dir():
-        return
-    for path in root.iterdir():
+def sweep(root: Path, name: str = "") -> None:
+    """Remove the directories made below ``root`` that nobody holds any more.
+
+    Args:
+        root: Where they were made; it may be missing.
+        name: Only those made for this; all by default, for a place that holds nothing else.
+    """
+    for path in root.glob(f"{glob.escape(name)}-*" if name else "*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:

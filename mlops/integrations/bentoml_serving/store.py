@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import platform
 import shutil
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mlops.errors import IntegrationError, IntegrationUnavailableError, MLOpsError
 from mlops.files import measure, sync_directory
 from mlops.integrations.bentoml_serving import entries
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
-from mlops.integrations.bentoml_serving.model_card import digest, model_files
 from mlops.integrations.bentoml_serving.staging import scratch
 
 if TYPE_CHECKING:
     from mlops.workspace.model import ProjectWorkspace
 
-# The folder of a Bento model that holds the MLflow model; bentoml.mlflow uses the same name.
-MLFLOW_FOLDER: Final = "mlflow_model"
 # What the project holds; scratch directories and the logs of servers are beside it.
 PARTS: Final = ("models", "bentos")
 DIRECTORIES: Final = (*PARTS, "staging")
+# BentoML's file, beside the versions of a name, that says which was stored last.
+LATEST: Final = "latest"
 # Holds what a restore is replacing, until all of it is replaced.
 REPLACED: Final = ".replaced"
 
@@ -71,8 +67,9 @@ class BentoStore:
         if (self.home / REPLACED).is_dir():
             with self.lock(operation):
                 self.recover()
-        for name in DIRECTORIES:
-            (self.home / name).mkdir(parents=True, exist_ok=True)
+        # Without parents: a workspace that is deleted meanwhile must not come back.
+        for path in (self.home, *(self.home / name for name in DIRECTORIES)):
+            path.mkdir(exist_ok=True)
 
     @contextlib.contextmanager
     def reporting(self, failure: str, operation: str) -> Iterator[None]:
@@ -83,6 +80,7 @@ class BentoStore:
             operation: The calling method, for the error.
 
         Raises:
+            WorkspaceNotFoundError: The workspace was deleted or moved meanwhile.
             IntegrationError: With the operating system's reason.
         """
         try:
@@ -91,6 +89,7 @@ class BentoStore:
             # Some of ours are errors of the operating system as well, such as a lock's time-out.
             raise
         except OSError as error:
+            self.workspace.require_present(operation=operation)
             raise IntegrationError(
                 f"{failure}: {error}",
                 tool="bentoml",
@@ -174,80 +173,41 @@ class BentoStore:
             metadata=entry.metadata,
         )
 
-    def stage_model(
+    def publish(
         self,
-        source: Path,
-        target: Path,
+        staged: Path,
         *,
+        kind: str,
         name: str,
         version: str,
-        labels: Mapping[str, str],
-        metadata: Mapping[str, Any],
-        bentoml_version: str,
-    ) -> str:
-        """Write a complete Bento model into a scratch directory.
-
-        Args:
-            source: The MLflow model directory.
-            target: The directory to make.
-            name: The name part of the tag.
-            version: The version part of the tag.
-            labels: Text labels.
-            metadata: What the user stores with the model.
-            bentoml_version: The installed version, which the file records.
-
-        Returns:
-            The content's digest.
-        """
-        # An artifact that the workspace keeps can be shared. A file of the user's may be rewritten in place
-        # by the next training, which would change what is deployed, so it is copied.
-        own = (self.workspace.mlflow_path.resolve(), self.workspace.state_path.resolve())
-        content = target / MLFLOW_FOLDER
-        content.mkdir(parents=True)
-        for path in model_files(source):
-            copy = content / path.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            real = path.resolve(strict=True)
-            place(real, copy, link=any(root in real.parents for root in own))
-        # Of what was staged, not of the source: that may be changing while it is read.
-        content_digest = digest(content)
-        description = {
-            "name": name,
-            "version": version,
-            "module": "",
-            "labels": dict(labels),
-            "options": {},
-            "metadata": {
-                **metadata,
-                entries.OWN_METADATA: {"digest": content_digest, "size": measure(content).bytes},
-            },
-            "context": {
-                "framework_name": "mlflow",
-                "framework_versions": {},
-                "bentoml_version": bentoml_version,
-                "python_version": platform.python_version(),
-            },
-            "signatures": {},
-            "api_version": "v1",
-            "creation_time": datetime.now(UTC).isoformat(),
-        }
-        # JSON is YAML, so the file needs no YAML writer and no quoting rules.
-        text = json.dumps(description, indent=2, ensure_ascii=False)
-        with (target / entries.MODEL_FILE).open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        return content_digest
-
-    def publish(self, staged: Path, *, kind: str, name: str, version: str, operation: str) -> bool:
+        operation: str,
+        model: StoreEntry | None = None,
+    ) -> bool:
         """Move a staged entry into the store in one step.
 
+        Args:
+            staged: The complete entry.
+            kind: ``model`` or ``bento``.
+            name: The name part of the tag.
+            version: The version part of the tag.
+            operation: The calling method, for errors.
+            model: The model that a Bento was built from.
+
         Returns:
-            Whether this call made the entry; False if the tag was already there.
+            Whether this call made the entry; False if the tag was already there, or the Bento's model is not
+            there any more.
+
+        Raises:
+            WorkspaceNotFoundError: The workspace was deleted or moved.
         """
         folder = self.root(kind) / name
         with self.lock(operation):
-            folder.mkdir(parents=True, exist_ok=True)
+            self.workspace.require_present(operation=operation)
+            if model is not None:
+                now = entries.read(model.path, kind="model", prefix=self.prefix)
+                if now is None or (now.digest, now.created_at) != (model.digest, model.created_at):
+                    return False
+            folder.mkdir(exist_ok=True)
             try:
                 staged.rename(folder / version)
             except OSError as error:
@@ -258,35 +218,48 @@ class BentoStore:
             self._point_latest(folder, version, staged.parent)
         return True
 
-    def remove(self, entry: StoreEntry, operation: str) -> None:
-        """Take an entry out of the store in one step, then free its space."""
+    def remove(self, *doomed: StoreEntry, operation: str) -> None:
+        """Take entries out of the store, in this order and under one lock, then free their space."""
         with self.scratch("delete", operation) as (staging, _):
             with self.lock(operation):
-                try:
-                    entry.path.rename(staging / entry.version)
-                except FileNotFoundError:
-                    return
-                folder = entry.path.parent
-                rest = [
-                    entries.read(path, kind=entry.kind, prefix=self.prefix)
-                    for path in folder.iterdir()
-                    if path.is_dir()
-                ]
-                dated = [(e.created_at, e.version) for e in rest if e and e.created_at]
-                if dated:
-                    self._point_latest(folder, max(dated)[1], staging)
-                elif not rest:
-                    (folder / "latest").unlink(missing_ok=True)
-                    with contextlib.suppress(OSError):
-                        folder.rmdir()
-            sync_directory(self.root(entry.kind))
+                for entry in doomed:
+                    self._take_out(entry, staging)
+            for entry in doomed:
+                sync_directory(self.root(entry.kind))
+
+    def _take_out(self, entry: StoreEntry, staging: Path) -> None:
+        try:
+            entry.path.rename(staging / f"{entry.kind}-{entry.version}")
+        except FileNotFoundError:
+            return
+        self._point_newest(entry.path.parent, entry.kind, staging)
+
+    def complete(self, entry: StoreEntry, operation: str) -> None:
+        """Write the file that names the newest version, which a kill just after ``publish`` leaves out."""
+        folder = entry.path.parent
+        if (folder / LATEST).exists():
+            return
+        with self.scratch("latest", operation) as (staging, _), self.lock(operation):
+            self._point_newest(folder, entry.kind, staging)
+
+    def _point_newest(self, folder: Path, kind: str, staging: Path) -> None:
+        rest = [
+            entries.read(path, kind=kind, prefix=self.prefix) for path in folder.iterdir() if path.is_dir()
+        ]
+        dated = [(e.created_at, e.version) for e in rest if e and e.created_at]
+        if dated:
+            self._point_latest(folder, max(dated)[1], staging)
+        elif not rest:
+            (folder / LATEST).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def _point_latest(self, folder: Path, version: str, staging: Path) -> None:
         # BentoML reads this file for a tag without a version. It is written elsewhere first, because a
         # stray file or directory inside the store is an error to BentoML.
-        temporary = staging / "latest"
+        temporary = staging / LATEST
         temporary.write_text(version, encoding="utf-8")
-        temporary.replace(folder / "latest")
+        temporary.replace(folder / LATEST)
 
     def damaged(self, entry: StoreEntry, operation: str) -> IntegrationError:
         """Return the error for an entry that cannot be read."""
@@ -298,15 +271,3 @@ class BentoStore:
             details={"path": str(entry.path)},
             hint=f"remove it with delete({entry.model!r}, {entry.version!r}) and deploy the model again",
         )
-
-
-def place(source: Path, target: Path, *, link: bool) -> None:
-    """Put a file's content at ``target``: as a hard link if wanted and possible, else as a durable copy."""
-    if link:
-        with contextlib.suppress(OSError):
-            target.hardlink_to(source)
-            return
-    with source.open("rb") as reading, target.open("xb") as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
-        writing.flush()
-        os.fsync(writing.fileno())
