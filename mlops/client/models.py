@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops.client.deployment import deploy
+from mlops.client.deployment import deploy, packaged
 from mlops.client.session import ProjectSession
 
 if TYPE_CHECKING:
@@ -57,35 +58,110 @@ class ModelVerbs(ProjectSession):
         model: Any,
         *,
         version: str | int | None = None,
+        alias: str | None = None,
         name: str | None = None,
         build_bento: bool = True,
+        input_example: Any = None,
+        signature: Any = None,
     ) -> Deployment:
         """Package a model as a Bento model and a Bento, ``<project>.<model>:<version>``.
 
+        Both have labels that say where the model comes from: ``project``, ``model``, ``version``, ``run_id``,
+        ``git_commit``, ``git_dirty``, ``flavor``, ``framework`` and ``data.<dataset>``. Packaging the same
+        version again gives what is there already, and builds the Bento if only that is missing.
+
         Args:
-            model: What ``log_model`` returned, a model's name, a run id, or a directory in MLflow's format.
+            model: What ``log_model`` returned; a model's name, also as ``name@alias`` or ``name:3``; the id
+                of a run; a ``models:/`` or ``runs:/`` URI; the path of a directory in MLflow's format; or a
+                model object, which is logged first, to the active run or to one of its own.
             version: The registered version; the newest by default.
-            name: The short name for a model that is not registered.
+            alias: An alias such as ``production``, instead of a version.
+            name: The short name for an object, which must have one, or for a directory.
             build_bento: Build the Bento too; otherwise only the Bento model is stored.
+            input_example: For an object: a few input rows; the signature is inferred from them.
+            signature: For an object: an explicit MLflow signature.
 
         Raises:
-            ModelNotFoundError: There is no such model or version.
+            ModelNotFoundError: There is no such model, version or alias.
+            InvalidModelNameError: The name breaks the rule.
+            IntegrationError: The version is packaged already with other content, the object cannot be logged,
+                or the build failed.
         """
-        return deploy(self, model, version=version, name=name, build_bento=build_bento)
+        return deploy(
+            self,
+            model,
+            version=version,
+            alias=alias,
+            name=name,
+            build_bento=build_bento,
+            input_example=input_example,
+            signature=signature,
+        )
 
-    def serve(
-        self, model: Any, *, version: str | int | None = None, port: int | None = None, timeout: float = 120
-    ) -> Server:
-        """Start a packaged model as a child process on 127.0.0.1 and wait until it answers.
+    def export_bento(
+        self,
+        model: Any,
+        directory: Path | str,
+        *,
+        version: str | int | None = None,
+        alias: str | None = None,
+        force: bool = False,
+    ) -> Path:
+        """Write a packaged model as a folder that any container builder can build.
+
+        The folder holds the service, the model and what they require. It needs neither this library nor the
+        workspace: ``bentoml serve <directory>`` runs it, and ``docker build -f
+        <directory>/env/docker/Dockerfile <directory>`` makes an image of it.
 
         Args:
-            model: What ``deploy_model`` returned, or the model's name.
-            version: The version; the newest by default.
+            model: What ``deploy_model`` takes or returned, except an object.
+            directory: The folder to make, whole or not at all.
+            version: The version; the one that was packaged last by default.
+            alias: An alias such as ``production``, instead of a version.
+            force: Replace an earlier export in that folder; anything else there is never replaced.
+
+        Returns:
+            The folder's absolute path.
+
+        Raises:
+            ModelNotFoundError: There is no such model, or it was not packaged with a Bento.
+            ConfirmationRequiredError: There is an earlier export and ``force`` is false.
+            IntegrationError: The folder holds something else, or the model requires a path of this machine.
+        """
+        target, found = packaged(self, model, version=version, alias=alias, operation="export_bento")
+        return self.serving.export_bento(target, directory, version=found, force=force)
+
+    def serve(
+        self,
+        model: Any,
+        *,
+        version: str | int | None = None,
+        alias: str | None = None,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        workers: int = 1,
+        timeout: float = 120,
+    ) -> Server:
+        """Start a packaged model as a child process and wait until it answers.
+
+        Args:
+            model: What ``deploy_model`` takes or returned, except an object.
+            version: The version; the one that was packaged last by default.
+            alias: An alias such as ``production``, instead of a version.
             port: The port; a free one by default.
+            host: The address to listen on. There is no authentication: keep it local, or behind a proxy.
+            workers: Processes that predict at the same time.
             timeout: Seconds to wait for it.
 
         Returns:
             A handle with ``url``, ``predict(rows)`` and ``stop()``; it can be used in a ``with`` statement.
+
+        Raises:
+            ModelNotFoundError: There is no such model, or it was not packaged with ``deploy_model``.
+            IntegrationError: The server ended before it was ready; the message has the end of its log.
+            IntegrationUnavailableError: It was not ready in time, or the port is in use.
         """
-        target = getattr(model, "tag", model)
-        return self.serving.serve(target, version=version, port=port, timeout=timeout)
+        target, found = packaged(self, model, version=version, alias=alias, operation="serve")
+        return self.serving.serve(
+            target, version=found, port=port, host=host, workers=workers, timeout=timeout
+        )
