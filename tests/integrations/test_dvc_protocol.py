@@ -228,10 +228,12 @@ def test_a_vault_travels_through_an_export(data: DVCData, make_context: MakeCont
         other.pull(first.name, version=first)
     other.pull(first.name, version=first, destination=tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_text() == "first"
-    # In the place it came from, nothing is foreign.
+    # An export says nothing of the machine it was made on, so a place outside is asked for even there.
     shutil.rmtree(data.context.workspace.dvc_path)
     data.restore(exported)
-    data.pull(first.name, version=first)
+    with pytest.raises(IsolationError, match=r"a\.csv"):
+        data.pull(first.name, version=first)
+    assert data.pull(first.name, version=first, destination=source)[0].md5 == first.md5
     assert source.read_text() == "first"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from mlops.errors import IntegrationNotInstalledError, MLOpsError
 from mlops.files import Usage, measure
 from mlops.integrations.dvc_data.operation import TOOL
+from mlops.integrations.dvc_data.progress import Progress, metered
 from mlops.integrations.dvc_data.selection import Selection, Targets
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.dvc_data.versions import DatasetStatus, DataVersion, PushResult, VerifyResult
@@ -37,9 +38,7 @@ class DVCData:
         self.context = context
         self._vault = Vault(context)
 
-    def add(
-        self, path: str | Path, *, pointer: bool = True, progress: Callable[[int, int], None] | None = None
-    ) -> DataVersion:
+    def add(self, path: str | Path, *, pointer: bool = True, progress: Progress | None = None) -> DataVersion:
         """Store the present content of a file or directory as a version.
 
         Only files touched since the last time are read; if none was, DVC is not even imported. The content is
@@ -61,17 +60,22 @@ class DVCData:
         """
         from mlops.integrations.dvc_data.adding import add
 
-        return add(self._vault, path, self._vault.operation("add"), pointer=pointer, progress=progress)
+        operation = self._vault.operation("add")
+        return metered(progress, lambda meter: add(self._vault, path, operation, meter, pointer=pointer))
 
-    def push(self, targets: Targets | None = None) -> PushResult:
+    def push(
+        self, targets: Targets | None = None, *, repair: bool = False, progress: Progress | None = None
+    ) -> PushResult:
         """Bring versions to the project's remote, and check that it then really holds them.
 
-        What the remote has lost is sent again if the cache still has it. Objects are re-read before they are
-        sent, so damaged ones are found rather than spread.
+        What the remote has lost is sent again if the cache still has it. A cached object that was written to
+        since it was stored is re-read before it is sent, so that damage is found rather than spread.
 
         Args:
             targets: Paths, dataset names, versions, or md5s; a path or name means its current version. None
                 for every version ever added.
+            repair: Read every object on both sides again first, and replace damaged ones by whole ones.
+            progress: Called as ``progress(done, total)`` with bytes; the total may grow.
 
         Raises:
             DataNotFoundError: A target is unknown.
@@ -83,7 +87,8 @@ class DVCData:
 
         operation = self._vault.operation("push")
         selection = Selection(self._vault, self._vault.ledger(operation), operation)
-        return push(self._vault, selection.to_push(targets), operation)
+        chosen = selection.to_push(targets)
+        return metered(progress, lambda meter: push(self._vault, chosen, operation, meter, repair=repair))
 
     def pull(
         self,
@@ -92,6 +97,7 @@ class DVCData:
         version: str | DataVersion | None = None,
         destination: str | Path | None = None,
         force: bool = False,
+        progress: Progress | None = None,
     ) -> list[DataVersion]:
         """Restore versions, from the cache or else the remote, as ordinary files of their own.
 
@@ -105,6 +111,7 @@ class DVCData:
                 and a destination are enough to fetch data that the ledger has no record of.
             destination: Where to put it, for a single dataset; None for where it was added from.
             force: Replace and remove content that no version holds.
+            progress: Called as ``progress(done, total)`` with bytes; the total may grow.
 
         Returns:
             The versions restored, in the order of the targets.
@@ -122,7 +129,12 @@ class DVCData:
         ledger = self._vault.ledger(operation)
         place = None if destination is None else self._vault.places.absolute(destination)
         selected = Selection(self._vault, ledger, operation).to_pull(targets, version, place)
-        return pull(self._vault, selected, ledger, operation, destination=place, force=force)
+        return metered(
+            progress,
+            lambda meter: pull(
+                self._vault, selected, ledger, operation, meter, destination=place, force=force
+            ),
+        )
 
     def status(self) -> list[DatasetStatus]:
         """Return how each dataset's source compares with its versions, by names, sizes and times of files.
@@ -167,14 +179,22 @@ class DVCData:
         ledger, remote = self._vault.ledger(operation), self._vault.remote(operation)
         return self._vault.version(Selection(self._vault, ledger, operation).version(version), ledger, remote)
 
-    def verify(self) -> VerifyResult:
-        """Re-read every stored object, in the cache and in a remote that is a directory, and change nothing.
+    def verify(self, *, progress: Progress | None = None) -> VerifyResult:
+        """Re-read every object of every version, in the cache and in the remote, and change nothing.
 
-        Other remotes are asked for what the cache does not have whole.
+        A remote behind a URL is read over the network. Before the first push it is not asked at all.
+        ``push(repair=True)`` mends what is found, as far as a whole copy is left.
+
+        Args:
+            progress: Called as ``progress(done, total)`` with bytes; the total may grow.
+
+        Raises:
+            IntegrationUnavailableError: The remote cannot be reached.
         """
         from mlops.integrations.dvc_data.checking import verify
 
-        return verify(self._vault, self._vault.operation("verify"))
+        operation = self._vault.operation("verify")
+        return metered(progress, lambda meter: verify(self._vault, operation, meter))
 
     def ensure(self) -> None:
         """Create the vault if it is missing; DVC is not needed for that."""

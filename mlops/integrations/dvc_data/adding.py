@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mlops import jsonlines
 from mlops.errors import DataIntegrityError, DataNotFoundError, IntegrationError
 from mlops.files import write_atomic
 from mlops.integrations.dvc_data import snapshot
-from mlops.integrations.dvc_data.hashing import copy_and_hash
+from mlops.integrations.dvc_data.hashing import copy_file
 from mlops.integrations.dvc_data.index import SourceIndex, read_index, write_index
-from mlops.integrations.dvc_data.ledger import Entry, Ledger, append
+from mlops.integrations.dvc_data.ledger import Entry, Ledger
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.places import Source
 from mlops.integrations.dvc_data.pointer import pointer_path, pointer_text, read_pointer
+from mlops.integrations.dvc_data.progress import Meter
 from mlops.integrations.dvc_data.snapshot import Snapshot
 from mlops.integrations.dvc_data.vault import SLOT_POINTER, Vault
 from mlops.integrations.dvc_data.versions import DataVersion
 
-if TYPE_CHECKING:
-    pass
 
-Progress = Callable[[int, int], None]
-
-
-def add(
-    vault: Vault, path: str | Path, operation: Operation, *, pointer: bool, progress: Progress | None
-) -> DataVersion:
+def add(vault: Vault, path: str | Path, operation: Operation, meter: Meter, *, pointer: bool) -> DataVersion:
     """Store the present content of a file or directory as a version; see ``DVCData.add``."""
     source = vault.places.absolute(path)
     if not source.exists():
@@ -52,26 +46,31 @@ def add(
         if pointer:
             with operation.storing(pointer_path(source)):
                 write_pointer(source, head)
-        if progress is not None:
-            progress(head.size, head.size)
+        meter.expect(head.size)
         return vault.version(head, ledger, vault.remote(operation))
     if not snapshot.settled(seen):
         seen = _walk(vault, ledger, source, operation)
-    addition = _Addition(vault, operation, source, ledger, progress)
-    try:
-        with operation.storing(vault.root):
-            remote = vault.ensure(operation)
-            md5 = addition.store(seen, index)
-            entry = Entry(name, recorded, md5, seen.size, len(seen.files), datetime.now(UTC))
-            stored = SourceIndex(md5, seen, addition.hashes)
-            ledger = record(vault, entry, stored, operation, pointer=pointer)
-            return vault.version(ledger.heads()[name], ledger, remote)
-    except _CallbackError as failure:
-        error = failure.error
-    raise error
+    addition = _Addition(vault, operation, source, ledger, meter)
+    with operation.storing(vault.root):
+        remote = vault.ensure(operation)
+        meter.expect(seen.size)
+        md5 = addition.store(seen, index)
+        entry = Entry(name, recorded, md5, seen.size, len(seen.files), datetime.now(UTC))
+        stored = SourceIndex(md5, seen, addition.hashes)
+        needed = {addition.hashes[file]: stat.size for file, stat in seen.files.items()}
+        ledger = record(vault, entry, stored, operation, pointer=pointer, needed=needed)
+        return vault.version(ledger.heads()[name], ledger, remote)
 
 
-def record(vault: Vault, entry: Entry, index: SourceIndex, operation: Operation, *, pointer: bool) -> Ledger:
+def record(
+    vault: Vault,
+    entry: Entry,
+    index: SourceIndex,
+    operation: Operation,
+    *,
+    pointer: bool,
+    needed: Mapping[str, int] | None = None,
+) -> Ledger:
     """Make a stored version the dataset's current one; the ledger's line is what counts.
 
     Args:
@@ -80,13 +79,24 @@ def record(vault: Vault, entry: Entry, index: SourceIndex, operation: Operation,
         index: What the source holds.
         operation: The calling method.
         pointer: Whether to write the pointer beside the source.
+        needed: Objects that the cache must have, with their sizes.
 
     Returns:
         The ledger with the version in it.
+
+    Raises:
+        DataIntegrityError: One of the objects is no longer in the cache.
     """
     slot = vault.slot(entry.name)
     with vault.lock(operation):
         ledger = vault.ledger(operation)
+        if needed is not None and not _cached(vault, entry.md5, needed):
+            # What no version lists is garbage, and these were that until the line below is written.
+            raise operation.error(
+                DataIntegrityError,
+                f"Stored content of {entry.name!r} was cleaned up while it was being added",
+                hint="call add again; nothing else was lost",
+            )
         head = ledger.heads().get(entry.name)
         slot.mkdir(parents=True, exist_ok=True)
         write_index(slot, index)
@@ -94,9 +104,9 @@ def record(vault: Vault, entry: Entry, index: SourceIndex, operation: Operation,
         write_atomic(
             slot / SLOT_POINTER, pointer_text("payload", md5=entry.md5, size=entry.size, files=files)
         )
-        if head is None or head.md5 != entry.md5:
-            append(vault.ledger_path, [entry.to_event()])
-            ledger.entries.append(entry)
+        if head is None or (head.md5, head.origin) != (entry.md5, entry.origin or head.origin):
+            jsonlines.append(vault.ledger_path, [entry.to_event()])
+            ledger.apply(entry.to_event())
         if pointer:
             write_pointer(vault.places.locate(entry.source), entry)
     return ledger
@@ -132,14 +142,6 @@ def write_pointer(source: Path, entry: Entry) -> None:
         write_atomic(path, pointer_text(source.name, md5=entry.md5, size=entry.size, files=files))
 
 
-class _CallbackError(Exception):
-    """Carries what the caller's progress function raised past the handling of our own errors."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 class _Addition:
     """Stores one source's content, reading only the files that were touched since the last time.
 
@@ -147,14 +149,13 @@ class _Addition:
     """
 
     def __init__(
-        self, vault: Vault, operation: Operation, source: Path, ledger: Ledger, progress: Progress | None
+        self, vault: Vault, operation: Operation, source: Path, ledger: Ledger, meter: Meter
     ) -> None:
         self._vault = vault
         self._operation = operation
         self._source = source
         self._ledger = ledger
-        self._progress = progress
-        self._done = self._total = 0
+        self._meter = meter
         self.hashes: dict[str, str] = {}
 
     def store(self, seen: Snapshot, index: SourceIndex | None) -> str:
@@ -162,7 +163,6 @@ class _Addition:
         from mlops.integrations.dvc_data.objects import ObjectStore
 
         objects = ObjectStore(self._vault, self._vault.remote(self._operation), self._operation)
-        self._total = seen.size
         with self._vault.staging() as staging:
             staged = self._read(seen, index, staging)
             again = _walk(self._vault, self._ledger, self._source, self._operation)
@@ -178,7 +178,7 @@ class _Addition:
             known = index.unchanged(name, stat) if index is not None else None
             if known is not None and self._vault.cache.size(known) == stat.size:
                 self.hashes[name] = known
-                self._report(stat.size)
+                self._meter.advance(stat.size)
                 continue
             copy = staging / str(number)
             md5 = self._copy(name, copy)
@@ -192,7 +192,7 @@ class _Addition:
     def _copy(self, name: str, copy: Path) -> str:
         path = self._source / name if name else self._source
         try:
-            return copy_and_hash(path, copy, progress=self._report)
+            return str(copy_file(path, copy, advance=self._meter.advance))
         except FileNotFoundError as error:
             raise _changed(self._source, [name], self._operation) from error
         except PermissionError as error:
@@ -201,14 +201,6 @@ class _Addition:
                 f"{path} cannot be read: {error.strerror}",
                 hint="check the file's permissions",
             ) from error
-
-    def _report(self, count: int) -> None:
-        self._done += count
-        if self._progress is not None:
-            try:
-                self._progress(self._done, self._total)
-            except BaseException as error:
-                raise _CallbackError(error) from error
 
 
 def _identify(vault: Vault, ledger: Ledger, source: Path) -> tuple[str, Source]:
@@ -234,10 +226,14 @@ def _unchanged(vault: Vault, head: Entry, index: SourceIndex, seen: Snapshot) ->
     """Say whether the source is the current version untouched, and the cache still has all of it."""
     if index.md5 != head.md5 or seen.changes(index.snapshot, exact=True):
         return False
-    objects = {index.hashes[name]: stat.size for name, stat in seen.files.items()}
-    if any(vault.cache.size(md5) != size for md5, size in objects.items()):
+    return _cached(vault, head.md5, {index.hashes[name]: stat.size for name, stat in seen.files.items()})
+
+
+def _cached(vault: Vault, version: str, objects: Mapping[str, int]) -> bool:
+    """Say whether the cache has a version's own object, and those of its files with their sizes."""
+    if vault.cache.size(version) is None:
         return False
-    return vault.cache.size(head.md5) is not None
+    return all(vault.cache.size(md5) == size for md5, size in objects.items())
 
 
 def _check_name(source: Path, operation: Operation) -> None:

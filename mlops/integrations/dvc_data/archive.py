@@ -10,12 +10,11 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from mlops.errors import ArchiveError
-from mlops.integrations.dvc_data.ledger import FILE_NAME, Ledger, read_ledger, rewrite
+from mlops.integrations.dvc_data.ledger import FILE_NAME, read_ledger, rewrite
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.vault import Vault
 
@@ -58,7 +57,7 @@ def restore(vault: Vault, source: Path, operation: Operation) -> None:
         raise operation.error(
             ArchiveError, f"{source} is not a directory", hint="name a directory written by export"
         )
-    incoming = read_ledger(source / FILE_NAME, operation)
+    read_ledger(source / FILE_NAME, operation)
     files = list(_files(source))
     if files and not (source / ".dvc" / "config").is_file():
         raise operation.error(
@@ -67,12 +66,10 @@ def restore(vault: Vault, source: Path, operation: Operation) -> None:
             hint="name a directory written by export",
         )
     with operation.storing(vault.root):
-        _replace(vault, source, incoming, files, operation)
+        _replace(vault, source, files, operation)
 
 
-def _replace(
-    vault: Vault, source: Path, incoming: Ledger, files: list[PurePosixPath], operation: Operation
-) -> None:
+def _replace(vault: Vault, source: Path, files: list[PurePosixPath], operation: Operation) -> None:
     before = list(_files(vault.root))
     vault.ensure(operation)
     objects = [path for path in files if _is_object(path)]
@@ -85,7 +82,7 @@ def _replace(
         for relative in files:
             if relative.parts[0] == "datasets":
                 _copy_whole(source / relative, vault.root / relative)
-        rewrite(vault.ledger_path, incoming, root=str(vault.places.workspace), at=datetime.now(UTC))
+        rewrite(vault.ledger_path, source / FILE_NAME, root=str(vault.places.workspace))
         # Only what was there at first: an add at work right now may have stored objects meanwhile.
         for relative in before:
             if (_is_object(relative) or relative.parts[0] == "datasets") and relative not in kept:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from mlops.errors import IntegrationError
 from mlops.integrations.dvc_data import snapshot
-from mlops.integrations.dvc_data.hashing import file_md5
 from mlops.integrations.dvc_data.index import read_index
-from mlops.integrations.dvc_data.listing import parse_listing
-from mlops.integrations.dvc_data.object_directory import ObjectDirectory
+from mlops.integrations.dvc_data.listing import contents_of, describe_missing
 from mlops.integrations.dvc_data.operation import Operation
+from mlops.integrations.dvc_data.progress import Meter
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.dvc_data.versions import DatasetStatus, DataState, VerifyResult
 
@@ -70,60 +70,50 @@ def _compare(
     return DataState.CLEAN, index.md5, []
 
 
-def verify(vault: Vault, operation: Operation) -> VerifyResult:
-    """Read every stored object again; see ``DVCData.verify``."""
-    entries = vault.ledger(operation).versions()
+def verify(vault: Vault, operation: Operation, meter: Meter) -> VerifyResult:
+    """Read every stored object again, on both sides; see ``DVCData.verify``."""
+    ledger = vault.ledger(operation)
+    entries = ledger.versions()
     if not entries:
-        return VerifyResult(0, (), ())
+        return VerifyResult(0, (), (), ())
     from mlops.integrations.dvc_data.objects import ObjectStore
 
-    remote = vault.remote(operation)
-    reader = _Reader()
-    places = [vault.cache]
-    if remote.path is not None:
-        places.append(ObjectDirectory(remote.path / "files" / "md5"))
+    location = vault.remote(operation)
+    objects = ObjectStore(vault, location, operation)
+    pushed = ledger.pushed.get(location.identity, set())
+    versions = {entry.md5 for entry in entries}
+    cached = _check_cache(vault, versions, meter)
+    lacking = {md5 for md5 in versions if not cached.get(md5)}
+    # Before the first push there may be no remote at all, and that is no damage.
+    asked = bool(pushed or lacking)
+    sent = objects.remote.check(sorted(versions), meter) if asked else {}
+    plan: dict[str, dict[str, str] | None] = {}
+    for md5 in versions:
+        content = vault.cache.path(md5).read_bytes() if md5.endswith(".dir") and cached.get(md5) else None
+        if md5.endswith(".dir") and content is None and sent.get(md5):
+            content = objects.remote.read(md5)
+        plan[md5] = contents_of(md5, content)
+    files = {md5 for listed in plan.values() for md5 in (listed or {}).values()} - versions
+    cached |= _check_cache(vault, files, meter)
+    asked = asked or any(not cached.get(md5) for md5 in files)
+    if asked:
+        sent |= objects.remote.check(sorted(files), meter)
+    everything = versions | files
+    missing = {md5 for md5 in everything if not cached.get(md5) and not sent.get(md5)}
+    gaps = {md5 for md5 in everything if cached.get(md5) and not sent.get(md5)}
+    damaged = [str(vault.cache.path(md5)) for md5, whole in cached.items() if not whole]
+    damaged += [objects.remote.label(md5) for md5, whole in sent.items() if not whole]
+    return VerifyResult(
+        len(cached) + len(sent),
+        tuple(sorted(damaged)),
+        tuple(sorted(describe_missing(entries, plan, missing))),
+        tuple(sorted(describe_missing([e for e in entries if e.md5 in pushed], plan, gaps))),
+    )
 
-    def copies(md5: str) -> list[Path]:
-        return [place.path(md5) for place in places if reader.whole(place.path(md5), md5)]
 
-    unsure: dict[str, list[str]] = {}
-    for entry in entries:
-        label = f"{entry.name}@{entry.md5}"
-        listings = copies(entry.md5)
-        if not listings:
-            unsure.setdefault(entry.md5, []).append(label)
-        elif entry.md5.endswith(".dir"):
-            files = parse_listing(listings[0].read_bytes()) or {}
-            for name, md5 in files.items():
-                if not copies(md5):
-                    unsure.setdefault(md5, []).append(f"{name} of {label}")
-    if unsure and remote.path is None:
-        gone = ObjectStore(vault, remote, operation).remote.missing(unsure)
-        unsure = {md5: labels for md5, labels in unsure.items() if md5 in gone}
-    missing = sorted(label for labels in unsure.values() for label in labels)
-    return VerifyResult(reader.count, tuple(sorted(reader.damaged)), tuple(missing))
-
-
-class _Reader:
-    """Hashes each object once."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.damaged: list[str] = []
-        self._seen: dict[Path, bool] = {}
-
-    def whole(self, path: Path, md5: str) -> bool:
-        if path not in self._seen:
-            self._seen[path] = self._read(path, md5)
-        return self._seen[path]
-
-    def _read(self, path: Path, md5: str) -> bool:
-        try:
-            actual = file_md5(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        self.count += 1
-        if actual != md5.removesuffix(".dir"):
-            self.damaged.append(str(path))
-            return False
-        return True
+def _check_cache(vault: Vault, md5s: Iterable[str], meter: Meter) -> dict[str, bool]:
+    """Read cached objects and say whether each is whole; those that do not exist are left out."""
+    sizes = {md5: vault.cache.size(md5) for md5 in md5s}
+    meter.expect(sum(size or 0 for size in sizes.values()))
+    found = {md5: vault.cache.intact(md5, advance=meter.advance) for md5 in sorted(sizes)}
+    return {md5: whole for md5, whole in found.items() if whole is not None}

@@ -1,19 +1,19 @@
 """The record of every version ever added: one JSON object per line, only ever appended to.
 
-It is read without DVC. A line counts once its newline is there, so a process killed while appending leaves
-the ledger as it was before; the next writer removes what it left.
+It is read without DVC. The events are ``added``, ``pushed`` (a remote was seen to hold versions completely),
+``retired`` (gc took versions off the list, and says so before it removes anything), ``dropped`` (gc takes
+objects of retired versions out of a remote) and ``copied`` (another project took a version over).
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from mlops import jsonlines
 from mlops.errors import DataIntegrityError
 from mlops.files import write_atomic
 from mlops.integrations.dvc_data.hashing import FULL_HASH
@@ -34,6 +34,7 @@ class Entry:
         size: Bytes.
         files: Number of files.
         added_at: When, aware.
+        origin: The project it was copied from, or None.
     """
 
     name: str
@@ -42,10 +43,11 @@ class Entry:
     size: int
     files: int
     added_at: datetime
+    origin: str | None = None
 
     def to_event(self) -> dict[str, Any]:
         """Return the line's object."""
-        return {
+        event = {
             "event": "added",
             "name": self.name,
             "md5": self.md5,
@@ -54,6 +56,7 @@ class Entry:
             "source": self.source.to_dict(),
             "at": self.added_at.isoformat(),
         }
+        return event if self.origin is None else event | {"origin": self.origin}
 
 
 @dataclass(slots=True)
@@ -63,10 +66,43 @@ class Ledger:
     Args:
         entries: The versions in the order they were added; one that was added again is there again.
         pushed: Per remote, the md5s it was seen to hold completely.
+        retired: The versions that gc took off the list, with the time, by name and md5.
+        copies: Which version went to which project: dataset, md5, project.
+        drops: How often objects were taken out of a remote.
     """
 
     entries: list[Entry] = field(default_factory=list)
     pushed: dict[str, set[str]] = field(default_factory=dict)
+    retired: dict[tuple[str, str], tuple[Entry, datetime]] = field(default_factory=dict)
+    copies: list[tuple[str, str, str]] = field(default_factory=list)
+    drops: int = 0
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Take in one event, the way a reader of its line would.
+
+        Raises:
+            ValueError: Something in it is wrong; so do KeyError and TypeError say.
+        """
+        kind = event["event"]
+        if kind == "added":
+            entry = _entry(event)
+            self.entries.append(entry)
+            self.retired.pop((entry.name, entry.md5), None)
+        elif kind == "pushed":
+            self.pushed.setdefault(str(event["remote"]), set()).update(map(str, event["md5s"]))
+        elif kind == "dropped":
+            self.drops += 1
+            self.pushed.get(str(event["remote"]), set()).difference_update(map(str, event["md5s"]))
+        elif kind == "retired":
+            self._retire({(str(name), str(md5)) for name, md5 in event["versions"]}, _time(event["at"]))
+        elif kind == "copied":
+            self.copies.append((str(event["name"]), str(event["md5"]), str(event["project"])))
+
+    def _retire(self, versions: set[tuple[str, str]], at: datetime) -> None:
+        for entry in self.entries:
+            if (entry.name, entry.md5) in versions:
+                self.retired[entry.name, entry.md5] = entry, at
+        self.entries = [entry for entry in self.entries if (entry.name, entry.md5) not in versions]
 
     def heads(self) -> dict[str, Entry]:
         """Return the version added last, per dataset, sorted by name."""
@@ -100,38 +136,21 @@ def read_ledger(path: Path, operation: Operation) -> Ledger:
         DataIntegrityError: A line cannot be understood.
     """
     ledger = Ledger()
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return ledger
-    for number, line in enumerate(content.split(b"\n")[:-1], 1):
-        try:
-            event = json.loads(line)
-            if event["event"] == "added":
-                ledger.entries.append(_entry(event))
-            elif event["event"] == "pushed":
-                ledger.pushed.setdefault(str(event["remote"]), set()).update(map(str, event["md5s"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise operation.error(
-                DataIntegrityError,
-                f"Line {number} of {path} cannot be understood: {error}",
-                hint="restore the file from a backup, or remove that line; the data itself is not affected",
-                details={"path": str(path), "line": number},
-            ) from error
+    for line in jsonlines.read(path):
+        problem: object = line.error
+        if line.value is not None:
+            try:
+                ledger.apply(line.value)
+                continue
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                problem = error
+        raise operation.error(
+            DataIntegrityError,
+            f"Line {line.number} of {path} cannot be understood: {problem}",
+            hint="restore the file from a backup, or remove that line; the data itself is not affected",
+            details={"path": str(path), "line": line.number},
+        )
     return ledger
-
-
-def append(path: Path, events: Iterable[Mapping[str, Any]]) -> None:
-    """Append events; the caller holds the project's lock."""
-    data = b"".join(_line(event) for event in events)
-    with path.open("a+b") as stream:
-        end = stream.seek(0, os.SEEK_END)
-        kept = _end_of_last_line(stream, end)
-        if kept != end:
-            stream.truncate(kept)
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def pushed_event(remote: str, md5s: Iterable[str], at: datetime) -> dict[str, Any]:
@@ -139,39 +158,48 @@ def pushed_event(remote: str, md5s: Iterable[str], at: datetime) -> dict[str, An
     return {"event": "pushed", "remote": remote, "md5s": sorted(md5s), "at": at.isoformat()}
 
 
-def rewrite(path: Path, ledger: Ledger, *, root: str, at: datetime) -> None:
-    """Write a ledger that came from an archive, marking absolute sources recorded by another workspace."""
+def dropped_event(remote: str, md5s: Iterable[str], at: datetime) -> dict[str, Any]:
+    """Return the event that objects of retired versions are being taken out of a remote."""
+    return {"event": "dropped", "remote": remote, "md5s": sorted(md5s), "at": at.isoformat()}
+
+
+def retired_event(entries: Iterable[Entry], at: datetime) -> dict[str, Any]:
+    """Return the event that versions are no longer listed, and may lose their objects from now on."""
+    versions = [[entry.name, entry.md5] for entry in entries]
+    return {"event": "retired", "versions": versions, "at": at.isoformat()}
+
+
+def copied_event(entry: Entry, project: str, at: datetime) -> dict[str, Any]:
+    """Return the event that another project took a version over."""
+    return {
+        "event": "copied",
+        "name": entry.name,
+        "md5": entry.md5,
+        "project": project,
+        "at": at.isoformat(),
+    }
+
+
+def rewrite(path: Path, incoming: Path, *, root: str) -> None:
+    """Write a ledger that came from an archive, marking absolute sources recorded by another workspace.
+
+    Args:
+        path: The ledger to replace.
+        incoming: The archive's, already read without an error.
+        root: This workspace's directory.
+    """
     events = []
-    for entry in ledger.entries:
-        source = entry.source
-        if source.anchor == "absolute" and source.root != root:
-            source = replace(source, foreign=True)
-        events.append(replace(entry, source=source).to_event())
-    events += [pushed_event(remote, md5s, at) for remote, md5s in sorted(ledger.pushed.items())]
-    write_atomic(path, b"".join(_line(event) for event in events))
-
-
-def _line(event: Mapping[str, Any]) -> bytes:
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _end_of_last_line(stream: Any, end: int) -> int:
-    block = 65536
-    position = end
-    while position > 0:
-        start = max(0, position - block)
-        stream.seek(start)
-        found = stream.read(position - start).rfind(b"\n")
-        if found >= 0:
-            return int(start + found + 1)
-        position = start
-    return 0
+    for line in jsonlines.read(incoming):
+        event = line.value or {}
+        if event.get("event") == "added":
+            entry = _entry(event)
+            if entry.source.anchor == "absolute" and entry.source.root != root:
+                event = replace(entry, source=replace(entry.source, foreign=True)).to_event()
+        events.append(event)
+    write_atomic(path, b"".join(map(jsonlines.encode, events)))
 
 
 def _entry(event: Mapping[str, Any]) -> Entry:
-    added_at = datetime.fromisoformat(event["at"])
-    if added_at.tzinfo is None:
-        raise ValueError("the time has no zone")
     if not FULL_HASH.fullmatch(event["md5"]):
         raise ValueError(f"{event['md5']!r} is no md5")
     return Entry(
@@ -180,5 +208,13 @@ def _entry(event: Mapping[str, Any]) -> Entry:
         md5=str(event["md5"]),
         size=int(event["size"]),
         files=int(event["files"]),
-        added_at=added_at,
+        added_at=_time(event["at"]),
+        origin=event.get("origin"),
     )
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("the time has no zone")
+    return time

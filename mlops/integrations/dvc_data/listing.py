@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from mlops.integrations.dvc_data.hashing import FULL_HASH
+from mlops.integrations.dvc_data.ledger import Entry
 
 
 def listing_bytes(hashes: Mapping[str, str]) -> bytes:
@@ -30,6 +31,39 @@ def listing_md5(listing: bytes) -> str:
     Not by DVC's ``Tree.digest``, which leaves a copy of each in fsspec's process-wide memory filesystem.
     """
     return f"{hashlib.md5(listing, usedforsecurity=False).hexdigest()}.dir"
+
+
+def contents_of(md5: str, listing: bytes | None) -> dict[str, str] | None:
+    """Return a version's files by relative path, with their hashes; a file has the one key ``""``.
+
+    Args:
+        md5: The version.
+        listing: For a directory its listing's bytes; None, or nonsense, gives None.
+    """
+    if not md5.endswith(".dir"):
+        return {"": md5}
+    return None if listing is None else parse_listing(listing)
+
+
+def describe_missing(
+    entries: Iterable[Entry], files: Mapping[str, Mapping[str, str] | None], missing: Collection[str]
+) -> list[str]:
+    """Return what versions lack, for people: files, or the list of them.
+
+    Args:
+        entries: The versions.
+        files: Per version's md5 its files with their hashes, None where the list is unknown.
+        missing: The objects that are gone.
+    """
+    lost = []
+    for entry in entries:
+        listed = files[entry.md5]
+        label = f"{entry.name}@{entry.md5}"
+        names = [name for name, md5 in sorted((listed or {}).items()) if md5 in missing]
+        lost += [f"{name} of {label}" if name else label for name in names]
+        if not names and (listed is None or entry.md5 in missing):
+            lost.append(f"the file list of {label}")
+    return lost
 
 
 def parse_listing(listing: bytes) -> dict[str, str] | None:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from mlops.errors import DataIntegrityError, IntegrationUnavailableError
+from mlops.errors import DataIntegrityError
 from mlops.integrations.dvc_data.listing import listing_bytes, listing_md5, parse_listing
 from mlops.integrations.dvc_data.loading import load_dvc
-from mlops.integrations.dvc_data.object_directory import ObjectDirectory
 from mlops.integrations.dvc_data.operation import Operation
+from mlops.integrations.dvc_data.progress import Meter
 from mlops.integrations.dvc_data.remote import RemoteLocation
 from mlops.integrations.dvc_data.vault import Vault
 
@@ -26,75 +26,29 @@ class Remote(Protocol):
     def missing(self, md5s: Iterable[str]) -> set[str]:
         """Return the objects the remote does not hold, asking the remote itself."""
 
-    def upload(self, md5s: Sequence[str]) -> dict[str, BaseException]:
+    def upload(self, md5s: Sequence[str], meter: Meter) -> dict[str, BaseException]:
         """Copy objects from the cache, but those lost or damaged there; return failures with their errors."""
 
-    def download(self, md5s: Sequence[str]) -> None:
+    def download(self, md5s: Sequence[str], meter: Meter) -> None:
         """Copy objects into the cache; what is not there or damaged is left out."""
+
+    def check(self, md5s: Sequence[str], meter: Meter) -> dict[str, bool]:
+        """Read objects and say whether each is what its name says; those that do not exist are left out."""
+
+    def read(self, md5: str) -> bytes | None:
+        """Return an object's content, or None if it does not exist."""
+
+    def contents(self) -> dict[str, int]:
+        """Return every object with its bytes."""
+
+    def remove(self, md5s: Iterable[str]) -> None:
+        """Remove objects; they may be gone already."""
+
+    def label(self, md5: str) -> str:
+        """Return where an object is, for people."""
 
     def refuse(self, failed: Mapping[str, BaseException]) -> None:
         """Raise for transfers that failed, if any."""
-
-
-class DirectoryRemote:
-    """A remote that is a directory of this machine, or mounted there.
-
-    Args:
-        vault: The vault, already created.
-        path: The remote's directory.
-        operation: The calling method.
-    """
-
-    def __init__(self, vault: Vault, path: Path, operation: Operation) -> None:
-        self._cache = vault.cache
-        self._path = path
-        self._objects = ObjectDirectory(path / "files" / "md5")
-        self._operation = operation
-
-    def missing(self, md5s: Iterable[str]) -> set[str]:
-        """Return the objects the remote does not hold, or holds with another size than the cache."""
-        absent = set()
-        for md5 in md5s:
-            size, cached = self._objects.size(md5), self._cache.size(md5)
-            if size is None or cached not in (None, size):
-                absent.add(md5)
-        return absent
-
-    def upload(self, md5s: Sequence[str]) -> dict[str, BaseException]:
-        """Copy objects from the cache, but those lost or damaged there; return failures with their errors."""
-        failed: dict[str, BaseException] = {}
-        for md5 in md5s:
-            if self._cache.size(md5) is None:
-                continue
-            try:
-                self._objects.copy_from(self._cache, md5)
-            except OSError as error:
-                failed[md5] = error
-        return failed
-
-    def download(self, md5s: Sequence[str]) -> None:
-        """Copy objects into the cache, hashing each; what is not there or damaged is left out."""
-        for md5 in md5s:
-            try:
-                self._cache.copy_from(self._objects, md5)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                self.refuse({md5: error})
-
-    def refuse(self, failed: Mapping[str, BaseException]) -> None:
-        """Raise for transfers that failed, if any.
-
-        Raises:
-            IntegrationUnavailableError: One did.
-        """
-        if failed:
-            error = failed[min(failed)]
-            raise self._operation.error(
-                IntegrationUnavailableError,
-                f"The remote {self._path} cannot be used: {error}",
-                hint="check that its disk is mounted, writable and not full",
-            ) from error
 
 
 class ObjectStore:
@@ -125,6 +79,8 @@ class ObjectStore:
         if self._remote is None:
             self._location.check(self._operation)
             if self._location.path is not None:
+                from mlops.integrations.dvc_data.directory_remote import DirectoryRemote
+
                 self._remote = DirectoryRemote(self._vault, self._location.path, self._operation)
             else:
                 from mlops.integrations.dvc_data.url_remote import UrlRemote
@@ -167,11 +123,11 @@ class ObjectStore:
         except FileNotFoundError:
             return
 
-    def download(self, md5s: Iterable[str]) -> set[str]:
+    def download(self, md5s: Iterable[str], meter: Meter) -> set[str]:
         """Fetch the objects that the cache lacks; return those that the remote does not have whole."""
         wanted = sorted(md5 for md5 in set(md5s) if self.cache.size(md5) is None)
         if wanted:
-            self.remote.download(wanted)
+            self.remote.download(wanted, meter)
         return {md5 for md5 in wanted if self.cache.size(md5) is None}
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from mlops.errors import ConfirmationRequiredError, DataIntegrityError, IntegrationError, IsolationError
 from mlops.integrations.dvc_data import snapshot
 from mlops.integrations.dvc_data.adding import record
-from mlops.integrations.dvc_data.hashing import copy_and_hash, file_md5
+from mlops.integrations.dvc_data.hashing import copy_file, file_md5
 from mlops.integrations.dvc_data.index import SourceIndex, read_index, write_index
 from mlops.integrations.dvc_data.ledger import Entry, Ledger
 from mlops.integrations.dvc_data.listing import listing_bytes, listing_md5
 from mlops.integrations.dvc_data.operation import Operation
+from mlops.integrations.dvc_data.progress import Meter
 from mlops.integrations.dvc_data.selection import Selected
 from mlops.integrations.dvc_data.snapshot import FileStat, Snapshot
 from mlops.integrations.dvc_data.vault import Vault, scratch
@@ -34,6 +35,7 @@ def pull(
     selected: list[Selected],
     ledger: Ledger,
     operation: Operation,
+    meter: Meter,
     *,
     destination: Path | None,
     force: bool,
@@ -42,6 +44,7 @@ def pull(
     places = [(item, destination or _source(vault, item.entry, operation)) for item in selected]
     for _, target in places:
         vault.refuse_own_files(target, operation)
+    meter.expect(sum(item.entry.size for item in selected))
     store: ObjectStore | None = None
     pointers = vault.pointers(ledger)
     result = []
@@ -51,16 +54,18 @@ def pull(
         index = read_index(vault.slot(entry.name)) if own else None
         present = snapshot.take(target, operation, pointers=pointers)
         if (
-            present is None
-            or index is None
-            or index.md5 != entry.md5
-            or present.changes(index.snapshot, exact=True)
+            present is not None
+            and index is not None
+            and index.md5 == entry.md5
+            and not present.changes(index.snapshot, exact=True)
         ):
+            meter.advance(entry.size)
+        else:
             if store is None:
                 from mlops.integrations.dvc_data.objects import ObjectStore
 
                 store = ObjectStore(vault, vault.ensure(operation), operation)
-            restorer = _Restorer(vault, store, ledger, pointers, operation, target, present, index)
+            restorer = _Restorer(vault, store, ledger, pointers, operation, meter, target, present, index)
             with operation.storing(target):
                 entry, restored = restorer.restore(entry, force=force)
             if item.adopt and restored is not None:
@@ -84,6 +89,7 @@ class _Restorer:
         ledger: Ledger,
         pointers: frozenset[Path],
         operation: Operation,
+        meter: Meter,
         target: Path,
         present: Snapshot | None,
         index: SourceIndex | None,
@@ -93,6 +99,7 @@ class _Restorer:
         self._ledger = ledger
         self._pointers = pointers
         self._operation = operation
+        self._meter = meter
         self._target = target
         self._present = present
         self._index = index
@@ -111,6 +118,7 @@ class _Restorer:
         if doomed and not force:
             self._refuse_edits(doomed, existing)
         missing = {name: md5 for name, md5 in wanted.items() if name not in kept}
+        self._meter.advance(sum(self._files()[name].size for name in kept))
         self._fetch(entry, missing)
         self._target.parent.mkdir(parents=True, exist_ok=True)
         identities = {name: _identity(self._files()[name]) for name in kept}
@@ -133,7 +141,7 @@ class _Restorer:
     def _listing(self, entry: Entry) -> dict[str, str]:
         files = self._objects.files_of(entry.md5)
         if files is None:
-            failed = self._objects.download([entry.md5])
+            failed = self._objects.download([entry.md5], self._meter)
             files = None if failed else self._objects.files_of(entry.md5)
         if files is None:
             raise self._lost([f"the file list of {entry.name}@{entry.md5}"])
@@ -184,7 +192,7 @@ class _Restorer:
             )
 
     def _fetch(self, entry: Entry, missing: dict[str, str]) -> None:
-        failed = self._objects.download(set(missing.values()))
+        failed = self._objects.download(set(missing.values()), self._meter)
         lost = [_label(entry, name) for name, md5 in sorted(missing.items()) if md5 in failed]
         if lost:
             raise self._lost(lost)
@@ -194,7 +202,9 @@ class _Restorer:
         for number, (name, md5) in enumerate(missing.items()):
             copy = staging / str(number)
             # A damaged cached object is set aside by the first try; the remote may have it whole.
-            if not self._copy(md5, copy) and (self._objects.download([md5]) or not self._copy(md5, copy)):
+            if not self._copy(md5, copy) and (
+                self._objects.download([md5], self._meter) or not self._copy(md5, copy)
+            ):
                 raise self._lost([_label(entry, name)])
             present = self._target / name if name else self._target
             if name in self._files() and not present.is_symlink():
@@ -203,8 +213,12 @@ class _Restorer:
         return staged
 
     def _copy(self, md5: str, copy: Path) -> bool:
-        if copy_and_hash(self._vault.cache.path(md5), copy) == md5:
-            return True
+        try:
+            if copy_file(self._vault.cache.path(md5), copy, advance=self._meter.advance) == md5:
+                return True
+        except FileNotFoundError:
+            # A gc that ran meanwhile knows nothing of a version fetched by its md5 alone.
+            return False
         copy.unlink()
         self._objects.set_aside(md5)
         return False

@@ -144,22 +144,42 @@ class PushResult:
     bytes: int
     versions: tuple[DataVersion, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "objects": self.objects,
+            "bytes": self.bytes,
+            "versions": [version.to_dict() for version in self.versions],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
     """What re-reading the stored objects found.
 
     Args:
-        objects: How many objects were read.
-        damaged: Objects whose content is not what their name says, as paths.
-        missing: What no longer exists anywhere, as ``<dataset>@<md5>: <file>``.
+        objects: How many objects were read, in the cache and the remote together.
+        damaged: Objects whose content is not what their name says, as paths or URLs.
+        missing: What exists whole in neither, as ``<file> of <dataset>@<md5>``.
+        gaps: What only the cache has whole although it was pushed, in the same form.
     """
 
     objects: int
     damaged: tuple[str, ...]
     missing: tuple[str, ...]
+    gaps: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was ever added can be restored."""
-        return not self.damaged and not self.missing
+        """Whether every version can be restored, and those that were pushed from the remote alone."""
+        return not self.damaged and not self.missing and not self.gaps
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "ok": self.ok,
+            "objects": self.objects,
+            "damaged": list(self.damaged),
+            "missing": list(self.missing),
+            "gaps": list(self.gaps),
+        }

@@ -77,7 +77,7 @@ def test_a_kill_in_the_middle_of_add_loses_nothing(data: DVCData, tmp_path: Path
     assert data.verify().ok
 
 
-@pytest.mark.parametrize("step", ["write_index", "append", "write_pointer"])
+@pytest.mark.parametrize("step", ["write_index", "jsonlines.append", "write_pointer"])
 def test_a_kill_around_the_record_leaves_old_or_new(data: DVCData, tmp_path: Path, step: str) -> None:
     source = tmp_path / "a.csv"
     source.write_text("first")
@@ -91,7 +91,8 @@ def test_a_kill_around_the_record_leaves_old_or_new(data: DVCData, tmp_path: Pat
         def stop(*arguments, **keywords):
             print("mark", flush=True)
             time.sleep(60)
-        setattr(adding, sys.argv[3], stop)
+        module, _, name = sys.argv[3].rpartition(".")
+        setattr(getattr(adding, module) if module else adding, name, stop)
         data.add(folder)
         """,
         step,
