@@ -68,7 +68,7 @@ def _label(node: Node, project: str) -> str:
     kind = _NAMES.get(node.ref.kind, node.ref.kind)
     owner = "" if node.ref.project == project else f"{node.ref.project}/"
     facts = [_fact(key, value) for key, value in node.details.items() if value not in (None, {}, [])]
-    if node.ref.id not in (node.title, *facts):
+    if not node.ref.id.startswith(node.title):
         facts.insert(0, node.ref.id)
     if node.present is False:
         facts.append("no longer stored")
@@ -89,7 +89,9 @@ def _fact(key: str, value: Any) -> str:
         return str(value)[:19].replace("T", " ")
     if key == "status":
         return str(value)
-    return str(value) if isinstance(value, str) else f"{value} {key}"
+    if isinstance(value, str):
+        return value
+    return f"{value} {key[:-1] if value == 1 and key.endswith('s') else key}"
 
 
 def _quoted(text: str) -> str:

@@ -1,7 +1,7 @@
 """What is wrong in the projects of a base, and what can be put right: ``mlops doctor``.
 
-Looking creates and changes nothing. With ``fix`` the runs that a killed process left open are ended; whatever
-else is found needs a person's decision.
+Looking creates and changes nothing. With ``fix`` the runs that a killed process left open are ended, and a
+damaged link log is rebuilt from the tools; whatever else is found needs a person's decision.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlops.errors import MLOpsError, WorkspaceCorruptError
 from mlops.integrations.mlflow_tracking import MLflowTracking, abandoned
 from mlops.integrations.mlflow_tracking.processes import ProcessState
+from mlops.workspace import links
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.opening import resolve_for
 from mlops.workspace.tools import ToolContext, ToolState
@@ -36,6 +37,7 @@ class Check(StrEnum):
     NAME = "name-mismatch"
     SHARED_ID = "shared-id"
     LINK = "link-out-of-base"
+    LINKS = "damaged-link-log"
     STORE = "store-unavailable"
     CRASHED_RUN = "crashed-run"
     OPEN_RUN = "open-run"
@@ -76,7 +78,7 @@ def examine(
     Args:
         manager: The base.
         project_name: One project.
-        fix: End the runs whose process is gone.
+        fix: End the runs whose process is gone, and rebuild damaged link logs.
 
     Raises:
         WorkspaceNotFoundError: There is no project of that name.
@@ -87,12 +89,33 @@ def examine(
     found: list[Finding] = []
     for workspace in workspaces:
         if project_name in (None, workspace.project_name):
-            found += _links(workspace, manager.base_path)
+            found += _symbolic(workspace, manager.base_path)
             found += _file(workspace)
             found += _shared_id(workspace, workspaces)
             if not workspace.error:
                 found += _runs(workspace, manager, fix=fix)
+                found += _link_log(workspace, manager, fix=fix)
     return found
+
+
+def rebuild_links(manager: WorkspaceManager, project_name: str | None = None) -> dict[str, links.Rebuilt]:
+    """Write the link log of one project or of all anew from what the tools know.
+
+    Args:
+        manager: The base.
+        project_name: One project.
+
+    Returns:
+        What each log holds now, by project.
+
+    Raises:
+        WorkspaceNotFoundError: There is no project of that name.
+    """
+    if project_name is None:
+        workspaces = [each for each in manager.list_workspaces() if not each.error]
+    else:
+        workspaces = [manager.get_workspace(project_name)]
+    return {each.project_name: links.rebuild(_context(each, manager)) for each in workspaces}
 
 
 def _file(workspace: ProjectWorkspace) -> Iterator[Finding]:
@@ -140,7 +163,29 @@ def _shared_id(workspace: ProjectWorkspace, workspaces: Iterable[ProjectWorkspac
         )
 
 
-def _links(workspace: ProjectWorkspace, base: Path) -> Iterator[Finding]:
+def _link_log(workspace: ProjectWorkspace, manager: WorkspaceManager, *, fix: bool) -> Iterator[Finding]:
+    _, damaged = links.logged(workspace)
+    if not damaged:
+        return
+    path = links.log_file(workspace)
+    rebuilt = links.rebuild(_context(workspace, manager)) if fix else None
+    numbers = [line.number for line in damaged]
+    yield Finding(
+        workspace.project_name,
+        Check.LINKS,
+        f"{path} has {len(damaged)} lines that cannot be understood"
+        + (f"; it was rebuilt and has {rebuilt.links} links now" if rebuilt else ""),
+        "nothing is left to do" if rebuilt else "write it anew with: mlops doctor --rebuild-links",
+        fixed=rebuilt is not None,
+        details={"path": str(path), "lines": numbers[:_SHOWN_LINKS]},
+    )
+
+
+def _context(workspace: ProjectWorkspace, manager: WorkspaceManager) -> ToolContext:
+    return ToolContext(workspace, resolve_for(workspace, root=manager.location.root).settings)
+
+
+def _symbolic(workspace: ProjectWorkspace, base: Path) -> Iterator[Finding]:
     root = base.resolve()
     leading_out = [
         (link, target)
@@ -173,8 +218,7 @@ def _symbolic_links(root: Path) -> Iterator[Path]:
 def _runs(workspace: ProjectWorkspace, manager: WorkspaceManager, *, fix: bool) -> Iterator[Finding]:
     name = workspace.project_name
     try:
-        settings = resolve_for(workspace, root=manager.location.root).settings
-        tracking = MLflowTracking(ToolContext(workspace, settings))
+        tracking = MLflowTracking(_context(workspace, manager))
         health = tracking.health()
         if health.state is ToolState.UNAVAILABLE:
             yield Finding(

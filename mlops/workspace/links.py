@@ -58,6 +58,19 @@ class Collected:
     errors: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A link log that was written anew.
+
+    Args:
+        links: How many links it has now.
+        errors: Tool to why its links could not be read; of these the log has what it had before.
+    """
+
+    links: int
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
 def log_file(workspace: ProjectWorkspace) -> Path:
     """Return the project's link log."""
     return workspace.root_path / FILE_NAME
@@ -126,21 +139,18 @@ def from_tools(context: ToolContext) -> tuple[list[Link], dict[str, str]]:
     return found, errors
 
 
-def rebuild(context: ToolContext, *, operation: str = "rebuild_links") -> int:
+def rebuild(context: ToolContext, *, operation: str = "rebuild_links") -> Rebuilt:
     """Write the log anew from what the tools say, keeping what only the log knew.
 
     Args:
         context: The project.
         operation: The calling method, for errors.
 
-    Returns:
-        The number of links in the log now.
-
     Raises:
         WorkspaceNotFoundError: The workspace was deleted.
     """
     workspace = context.workspace
-    found, _ = from_tools(context)
+    found, errors = from_tools(context)
     now = datetime.now(UTC).isoformat()
     with workspace.lock(LOCK, operation=operation):
         workspace.require_present(operation=operation)
@@ -150,7 +160,7 @@ def rebuild(context: ToolContext, *, operation: str = "rebuild_links") -> int:
         links = _unique([*found, *kept])
         lines = [_line(link, times.get(_key(link), now)) for link in links]
         write_atomic(log_file(workspace), b"".join(map(jsonlines.encode, lines)))
-    return len(links)
+    return Rebuilt(len(links), errors)
 
 
 def _unique(links: Iterable[Link]) -> list[Link]:
