@@ -74,7 +74,9 @@ def _label(node: Node, project: str) -> str:
         facts.append("no longer stored")
     elif node.present is None:
         facts.append("could not be looked up")
-    return f"{owner}{kind} {node.title}" + (f" ({', '.join(facts)})" if facts else "")
+    text = f"{owner}{kind} {node.title}" + (f" ({', '.join(facts)})" if facts else "")
+    # Names are anybody's text: a line break or an escape sequence in one must not reach a terminal.
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _fact(key: str, value: Any) -> str:
