@@ -87,6 +87,8 @@ def build(store: BentoStore, model: StoreEntry, card: ModelCard, *, operation: s
         output = _run(options, cwd=build_context, env=environment, claim=claim)
         built = home / "bentos" / name / model.version
         if not (built / BENTO_FILE).is_file():
+            # The most likely reason, if it is so, and not what the output says.
+            store.workspace.require_present(operation=operation)
             raise IntegrationError(
                 f"The Bento {model.tag} could not be built: {_last_line(output)}",
                 tool="bentoml",
