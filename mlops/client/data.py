@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.client.session import ProjectSession
 from mlops.errors import DataNotFoundError
+from mlops.integrations.mlflow_tracking.lineage import data_link
 
 if TYPE_CHECKING:
     from mlops.integrations.dvc_data import DataVersion
@@ -31,6 +32,8 @@ class DataVerbs(ProjectSession):
         if tracking is not None and tracking.active_run is not None:
             source = {"tool": "dvc", "md5": version.md5, "name": version.name, "bytes": version.size}
             tracking.log_dataset(version.name, digest=version.digest, source=source)
+            link = data_link(version.md5, tracking.active_run.run_id, name=version.name, context="training")
+            self._record([link], operation="dvc_add")
         return version
 
     def dvc_push(self, targets: Any = None) -> Any:

@@ -29,7 +29,7 @@ def trained(base: Path, tmp_path: Path) -> tuple[Path, str]:
 
 
 def test_a_chain_is_printed_for_people_and_for_programs(base: Path, trained: tuple[Path, str]) -> None:
-    data, run_id = trained
+    _, run_id = trained
     shown = mlops(base, "trace", run_id[:10])
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.splitlines()[0] == "retail:"

@@ -18,14 +18,16 @@ from mlops.files import Usage, measure
 from mlops.integrations.bentoml_serving import archive, deploying, export, renaming, starting
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
 from mlops.integrations.bentoml_serving.inputs import check_labels, check_metadata
+from mlops.integrations.bentoml_serving.lineage import links_of
 from mlops.integrations.bentoml_serving.lookup import resolve
 from mlops.integrations.bentoml_serving.server import Server
 from mlops.integrations.bentoml_serving.store import BentoStore
 from mlops.workspace.model import ProjectWorkspace
+from mlops.workspace.links import PACKAGED_AS, PRODUCED
 from mlops.workspace.tools import DISTRIBUTION, Link, ToolContext, ToolHealth, ToolState, installed_version
 
-# The first is written here from the MLmodel file, the others by whoever deploys a registered model.
-RUN_LABELS = ("run_id", "mlops.run_id", "mlflow_run_id")
+# From the registry by whoever deploys a registered model, else from the MLmodel file.
+RUN_LABEL = "run_id"
 SERVE_TIMEOUT_SECONDS = 120.0
 
 
@@ -269,21 +271,11 @@ class BentoServing:
         return measure(self.workspace.models_path)
 
     def links(self) -> Iterator[Link]:
-        """Yield run to model, from the model's labels, and model to Bento."""
+        """Yield the origin of each model, from its labels, and the Bento it is served as."""
         for entry in self.store.entries("model"):
-            if entry.error:
-                continue
-            model = f"model:{entry.tag}"
-            for run in {entry.labels[key] for key in RUN_LABELS if entry.labels.get(key)}:
-                yield Link(f"run:{run}", model, "produced", {"path": str(entry.path)})
-            bento = self.store.twin(entry)
-            if bento is not None and bento.created_at is not None:
-                yield Link(
-                    model,
-                    f"bento:{bento.tag}",
-                    "packaged-as",
-                    {"created_at": bento.created_at.isoformat(), "labels": dict(bento.labels)},
-                )
+            if not entry.error:
+                bento = self.store.twin(entry)
+                yield from links_of(entry.tag, entry.labels, bento=bento.tag if bento else None)
 
     def export(self, destination: Path) -> None:
         """Copy the models and Bentos into an existing empty directory."""
