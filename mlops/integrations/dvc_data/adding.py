@@ -13,6 +13,7 @@ from mlops.integrations.dvc_data import snapshot
 from mlops.integrations.dvc_data.hashing import copy_file
 from mlops.integrations.dvc_data.index import SourceIndex, read_index, write_index
 from mlops.integrations.dvc_data.ledger import Entry, Ledger
+from mlops.integrations.dvc_data.object_directory import seal
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.places import Source
 from mlops.integrations.dvc_data.pointer import pointer_path, pointer_text, read_pointer
@@ -172,27 +173,28 @@ class _Addition:
                 self._vault.cache.take(md5, copy)
             return objects.store_listing(self.hashes, staging) if seen.directory else self.hashes[""]
 
-    def _read(self, seen: Snapshot, index: SourceIndex | None, staging: Path) -> dict[str, Path]:
-        staged: dict[str, Path] = {}
+    def _read(self, seen: Snapshot, index: SourceIndex | None, staging: Path) -> dict[str, str]:
+        staged: dict[str, str] = {}
+        cache = self._vault.cache
         for number, (name, stat) in enumerate(seen.files.items()):
             known = index.unchanged(name, stat) if index is not None else None
-            if known is not None and self._vault.cache.size(known) == stat.size:
+            if known is not None and cache.size(known) == stat.size:
                 self.hashes[name] = known
                 self._meter.advance(stat.size)
                 continue
-            copy = staging / str(number)
+            copy = f"{staging}/{number}"
             md5 = self._copy(name, copy)
             self.hashes[name] = md5
-            if md5 in staged or self._vault.cache.size(md5) == stat.size:
-                copy.unlink()
+            if md5 in staged or cache.size(md5) == stat.size:
+                Path(copy).unlink()
             else:
                 staged[md5] = copy
         return staged
 
-    def _copy(self, name: str, copy: Path) -> str:
-        path = self._source / name if name else self._source
+    def _copy(self, name: str, copy: str) -> str:
+        path = f"{self._source}/{name}" if name else str(self._source)
         try:
-            return str(copy_file(path, copy, advance=self._meter.advance))
+            return str(copy_file(path, copy, advance=self._meter.advance, finish=seal))
         except FileNotFoundError as error:
             raise _changed(self._source, [name], self._operation) from error
         except PermissionError as error:

@@ -14,6 +14,7 @@ from typing import Protocol
 from mlops.errors import DataIntegrityError
 from mlops.integrations.dvc_data.listing import listing_bytes, listing_md5, parse_listing
 from mlops.integrations.dvc_data.loading import load_dvc
+from mlops.integrations.dvc_data.object_directory import seal
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.progress import Meter
 from mlops.integrations.dvc_data.remote import RemoteLocation
@@ -92,9 +93,12 @@ class ObjectStore:
         """Put a directory's listing into the cache and return its hash, which ends in ``.dir``."""
         listing = listing_bytes(hashes)
         staged = staging / "listing"
-        staged.write_bytes(listing)
+        with staged.open("xb") as stream:
+            stream.write(listing)
+            stream.flush()
+            seal(stream.fileno())
         md5 = listing_md5(listing)
-        self.cache.take(md5, staged)
+        self.cache.take(md5, str(staged))
         return md5
 
     def files_of(self, md5: str) -> dict[str, str] | None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from mlops.errors import DataNotFoundError, IntegrationError
 from mlops.integrations.dvc_data.operation import Operation
-from mlops.integrations.dvc_data.pointer import read_pointer
+from mlops.integrations.dvc_data.pointer import SUFFIX, read_pointer
 
 # DVC leaves these out of every directory it tracks (dvc/ignore.py), so a plain `dvc status` agrees with us.
 IGNORED: Final = frozenset({".git", ".hg", ".dvc"})
@@ -135,27 +135,25 @@ def _file_stat(values: os.stat_result) -> FileStat:
 
 
 def _entry_stat(entry: os.DirEntry[str], operation: Operation) -> FileStat:
-    path = Path(entry.path)
     try:
         entry.name.encode("utf-8")
-    except UnicodeEncodeError:
-        raise _unsupported(path, "has a name that is not valid UTF-8", operation) from None
-    try:
         values = entry.stat()
+    except UnicodeEncodeError:
+        problem = "has a name that is not valid UTF-8"
     except FileNotFoundError:
-        if entry.is_symlink():
-            raise _unsupported(path, "is a link to something that does not exist", operation) from None
-        raise
-    if stat.S_ISDIR(values.st_mode):
-        raise _unsupported(path, "is a link to a directory", operation)
-    if not stat.S_ISREG(values.st_mode):
-        raise _unsupported(path, "is neither a file nor a directory", operation)
-    return _file_stat(values)
+        if not entry.is_symlink():
+            raise
+        problem = "is a link to something that does not exist"
+    else:
+        if stat.S_ISREG(values.st_mode):
+            return _file_stat(values)
+        link = stat.S_ISDIR(values.st_mode)
+        problem = "is a link to a directory" if link else "is neither a file nor a directory"
+    raise _unsupported(Path(entry.path), problem, operation)
 
 
 def _own_pointer(entry: os.DirEntry[str], pointers: Collection[Path]) -> bool:
-    path = Path(entry.path)
-    if path not in pointers:
+    if not entry.name.endswith(SUFFIX) or (path := Path(entry.path)) not in pointers:
         return False
     # The dataset may have been added without a pointer, and this be data that is only named like one.
     pointer = read_pointer(path)
