@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("run", "Run a command in a project; its code needs no change."),
     "env": ("env", "Print what makes a shell work in a project."),
     "trace": ("trace", "Show what a result came from and what came of it."),
+    "reproduce": ("reproduce", "Restore what a run had, run it again and compare its metrics."),
     "doctor": ("doctor", "Look for runs left open by crashes and for damaged workspaces or links."),
     "runs": ("runs", "List a project's runs, newest first."),
     "ui": ("ui", "Open web pages over the projects: MLflow's."),

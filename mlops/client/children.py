@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Ended:
 
 
 def supervise(command: Sequence[str], environ: Mapping[str, str]) -> Ended:
-    """Run a command to its end; call this in the main thread.
+    """Run a command to its end; called in another thread than the main one, it passes no signals on.
 
     Standard input, output and error, and every other inherited descriptor, are the child's own. It leads a
     process group, to which SIGINT, SIGTERM and SIGHUP are passed on. Only where a terminal is in the
@@ -148,6 +149,10 @@ def _cannot_run(program: str, error: OSError) -> ConfigError:
 
 @contextlib.contextmanager
 def _handling(handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        # Signals reach the main thread only, which may be at work on something else.
+        yield
+        return
     before = {number: signal.getsignal(number) for number in FORWARDED}
     handled = [number for number, present in before.items() if present != signal.SIG_IGN]
     for number in handled:

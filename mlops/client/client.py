@@ -11,11 +11,12 @@ from mlops.client.data import DataVerbs
 from mlops.client.lineage import LineageVerbs
 from mlops.client.models import ModelVerbs
 from mlops.client.queries import QueryVerbs
+from mlops.client.reproduction import ReproductionVerbs
 from mlops.client.runs import RunVerbs
 from mlops.workspace.manager import WorkspaceManager
 
 
-class MLOpsClient(RunVerbs, DataVerbs, ModelVerbs, CheckVerbs, LineageVerbs, QueryVerbs):
+class MLOpsClient(RunVerbs, DataVerbs, ModelVerbs, CheckVerbs, LineageVerbs, ReproductionVerbs, QueryVerbs):
     """One project with its MLflow experiment, DVC remote, BentoML models and Evidently workspace.
 
     Opening a project is offline and imports none of the tools; each is loaded when it is first used.

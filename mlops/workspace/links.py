@@ -41,6 +41,7 @@ REFERENCE_OF: Final = "reference-of"
 COMPARED_IN: Final = "compared-in"
 CHECKED_BY: Final = "checked-by"
 COPIED_TO: Final = "copied-to"
+REPRODUCED_BY: Final = "reproduced-by"
 
 
 @dataclass(frozen=True, slots=True)
