@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.client.deployment import deploy, packaged
 from mlops.client.session import ProjectSession
-from mlops.integrations.bentoml_serving.lineage import links_of
 
 if TYPE_CHECKING:
     from mlops.integrations.bentoml_serving import Deployment, Server
@@ -88,7 +87,7 @@ class ModelVerbs(ProjectSession):
             IntegrationError: The version is packaged already with other content, the object cannot be logged,
                 or the build failed.
         """
-        deployment = deploy(
+        return deploy(
             self,
             model,
             version=version,
@@ -98,9 +97,6 @@ class ModelVerbs(ProjectSession):
             input_example=input_example,
             signature=signature,
         )
-        known = links_of(deployment.model_tag, deployment.labels, bento=deployment.bento_tag)
-        self._record(known, operation="deploy_model")
-        return deployment
 
     def export_bento(
         self,

@@ -15,15 +15,13 @@ from mlops.errors import (
     ModelNotFoundError,
 )
 from mlops.files import Usage, measure
-from mlops.integrations.bentoml_serving import archive, deploying, export, renaming, starting
+from mlops.integrations.bentoml_serving import archive, deploying, export, lineage, renaming, starting
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
 from mlops.integrations.bentoml_serving.inputs import check_labels, check_metadata
-from mlops.integrations.bentoml_serving.lineage import links_of
 from mlops.integrations.bentoml_serving.lookup import resolve
 from mlops.integrations.bentoml_serving.server import Server
 from mlops.integrations.bentoml_serving.store import BentoStore
 from mlops.workspace.model import ProjectWorkspace
-from mlops.workspace.links import PACKAGED_AS, PRODUCED
 from mlops.workspace.tools import DISTRIBUTION, Link, ToolContext, ToolHealth, ToolState, installed_version
 
 # From the registry by whoever deploys a registered model, else from the MLmodel file.
@@ -275,7 +273,11 @@ class BentoServing:
         for entry in self.store.entries("model"):
             if not entry.error:
                 bento = self.store.twin(entry)
-                yield from links_of(entry.tag, entry.labels, bento=bento.tag if bento else None)
+                yield from lineage.links_of(entry.tag, entry.labels, bento=bento.tag if bento else None)
+
+    def links_of(self, made: Deployment) -> Iterator[Link]:
+        """Yield the origin of a deployment, and its Bento."""
+        return lineage.links_of(made.model_tag, made.labels, bento=made.bento_tag)
 
     def export(self, destination: Path) -> None:
         """Copy the models and Bentos into an existing empty directory."""
