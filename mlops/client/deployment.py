@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlops import names
 from mlops.errors import DataNotFoundError, IntegrationError, ModelNotFoundError
 from mlops.files import hash_file
+from mlops.workspace import links
 
 if TYPE_CHECKING:
     from mlops.client.session import ProjectSession
@@ -40,8 +41,32 @@ def deploy(
     signature: Any = None,
 ) -> Deployment:
     """Package a model; see ``MLOpsClient.deploy_model``."""
+    deployment = _deploy(
+        client,
+        getattr(model, "model_uri", model),  # what MLflow's own log_model returned
+        version=version,
+        alias=alias,
+        name=name,
+        build_bento=build_bento,
+        input_example=input_example,
+        signature=signature,
+    )
+    links.record(client.workspace, client.serving.links_of(deployment), operation="deploy_model")
+    return deployment
+
+
+def _deploy(
+    client: ProjectSession,
+    model: Any,
+    *,
+    version: str | int | None,
+    alias: str | None,
+    name: str | None,
+    build_bento: bool,
+    input_example: Any,
+    signature: Any,
+) -> Deployment:
     operation = "deploy_model"
-    model = getattr(model, "model_uri", model)  # what MLflow's own log_model returned
     directory = _directory(model)
     registered: ModelVersion
     if directory is None and not _is_reference(model):
