@@ -45,6 +45,7 @@ def provider_class() -> Any:
             """Return the only project of a UI that shows one; otherwise every request must name its own."""
             project = self._projects.scope.project
             if project is None:
+                # How a provider tells MLflow that it has no default.
                 raise NotImplementedError
             return self.get_workspace(workspace_slug(project))
 
