@@ -52,14 +52,20 @@ def project_directories(base: Path) -> Iterator[Path]:
             yield entry
 
 
-def refuse_collision(base: Path, name: str, *, operation: str) -> None:
+def refuse_collision(base: Path, name: str, *, operation: str, besides: str | None = None) -> None:
     """Refuse a name that differs from an existing project's only in ``_`` and ``-``.
+
+    Args:
+        base: The base path.
+        name: The name.
+        operation: The calling method, for the error.
+        besides: A project that is about to give up its name.
 
     Raises:
         InvalidProjectNameError: The two would share their slug on a server.
     """
     for other in project_directories(base):
-        if other.name != name and names.slug(other.name) == names.slug(name):
+        if other.name not in (name, besides) and names.slug(other.name) == names.slug(name):
             raise InvalidProjectNameError(
                 f"Project name {name!r} collides with the existing project {other.name!r}: "
                 "'_' and '-' count as the same character",

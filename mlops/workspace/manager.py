@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
-import logging
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from mlops import names, settings
 from mlops.errors import (
     ConfigError,
     ConfirmationRequiredError,
-    WorkspaceCorruptError,
     WorkspaceError,
     WorkspaceExistsError,
     WorkspaceNotFoundError,
 )
-from mlops.files import locked, measure
 from mlops.workspace import base, configuration, trash
 from mlops.workspace.bootstrap import BootstrapResult, bootstrap
-from mlops.workspace.model import DIRECTORIES, ProjectWorkspace, lock_file
+from mlops.workspace.model import ProjectWorkspace
+from mlops.workspace.travelling import TravellingWorkspaces
 
 __all__ = ["ProjectWorkspace", "WorkspaceError", "WorkspaceManager"]
 
-logger = logging.getLogger(__name__)
 
-
-class WorkspaceManager:
+class WorkspaceManager(TravellingWorkspaces):
     """The workspaces below one base path.
 
     Creating or opening a workspace is offline: no server is contacted and no tool is imported. Reading never
@@ -39,15 +31,6 @@ class WorkspaceManager:
             (``MLOPS_BASE_PATH``, ``[tool.mlops] base-path``, or ``mlops/workspace`` in the repository).
         repo_root: A repository; its base is ``mlops/workspace`` below it.
     """
-
-    def __init__(self, base_path: Path | str | None = None, repo_root: Path | str | None = None) -> None:
-        self.location = settings.find_base(base_path=base_path, repo_root=repo_root)
-        self.workspaces: dict[str, ProjectWorkspace] = {}
-
-    @property
-    def base_path(self) -> Path:
-        """The directory that holds the workspaces; it is created with the first of them."""
-        return self.location.path
 
     def create_workspace(
         self,
@@ -115,15 +98,6 @@ class WorkspaceManager:
             workspace.save_metadata()
         return self._remember(workspace)
 
-    def get_workspace(self, project_name: str) -> ProjectWorkspace:
-        """Open an existing workspace.
-
-        Raises:
-            WorkspaceNotFoundError: There is none of that name.
-            WorkspaceCorruptError: Its file cannot be read.
-        """
-        return self._remember(self._load(project_name, "get_workspace"))
-
     def get_or_create_workspace(self, project_name: str, **config: Any) -> ProjectWorkspace:
         """Open a workspace, or create it with this configuration.
 
@@ -147,6 +121,7 @@ class WorkspaceManager:
                 return self.create_workspace(project_name, **config)
             except WorkspaceExistsError:  # another process was faster
                 workspace = self._load(project_name, operation)
+        self._finish_renaming(workspace, operation)
         # A workspace that came out of git has its configuration only.
         base.prepare(self.base_path)
         workspace.ensure_directories()
@@ -166,23 +141,6 @@ class WorkspaceManager:
         if any(workspace.metadata.get(key) != value for key, value in given.items()):
             changes["metadata"] = given
         return self._update(project_name, changes, operation) if changes else self._remember(workspace)
-
-    def list_workspaces(self) -> list[ProjectWorkspace]:
-        """Return every workspace, sorted by name.
-
-        One whose file cannot be read is listed too, with ``state == "corrupt"`` and the reason in ``error``.
-        """
-        found: list[ProjectWorkspace] = []
-        for root in base.project_directories(self.base_path):
-            try:
-                found.append(self._remember(ProjectWorkspace.load_metadata(root, project_name=root.name)))
-            except WorkspaceNotFoundError:  # removed since the directory was listed
-                continue
-            except WorkspaceCorruptError as error:
-                logger.warning("%s", error)
-                self.workspaces.pop(root.name, None)
-                found.append(ProjectWorkspace(root.name, root, error=str(error)))
-        return found
 
     def update_workspace_metadata(self, project_name: str, **updates: Any) -> ProjectWorkspace:
         """Change a workspace's configuration; no update of a concurrent writer is lost.
@@ -268,38 +226,6 @@ class WorkspaceManager:
         """Create or open many projects in one call; see ``mlops.workspace.bootstrap``."""
         return bootstrap(self, projects, discover=discover, config=config)
 
-    def get_workspace_status(self, project_name: str) -> dict[str, Any]:
-        """Return a workspace's configuration with what each of its directories holds.
-
-        ``directory_stats`` has ``<directory>_exists``, ``<directory>_files`` and ``<directory>_bytes`` (hard
-        links counted once per directory); ``total_bytes`` is the whole workspace, hard links counted once.
-        A workspace whose file cannot be read has ``state`` "corrupt" and the reason in ``error``.
-
-        Raises:
-            WorkspaceNotFoundError: There is no such workspace.
-        """
-        operation = "get_workspace_status"
-        try:
-            workspace = self._remember(self._load(project_name, operation))
-        except WorkspaceCorruptError as error:
-            root = base.project_root(self.base_path, project_name, operation=operation)
-            workspace = ProjectWorkspace(project_name, root, error=str(error))
-        return _status(workspace)
-
-    def get_all_workspaces_status(self) -> list[dict[str, Any]]:
-        """Return ``get_workspace_status`` of every workspace, sorted by name; corrupt ones included."""
-        return [_status(workspace) for workspace in self.list_workspaces()]
-
-    def _load(self, project_name: str, operation: str) -> ProjectWorkspace:
-        root = base.project_root(self.base_path, project_name, operation=operation)
-        try:
-            return ProjectWorkspace.load_metadata(root, project_name=project_name)
-        except WorkspaceNotFoundError:
-            raise self._not_found(project_name, operation) from None
-        except WorkspaceCorruptError as error:
-            error.operation = operation
-            raise
-
     def _update(self, project_name: str, updates: dict[str, Any], operation: str) -> ProjectWorkspace:
         configuration.check(updates, project=project_name, operation=operation)
         self._load(project_name, operation)  # a missing workspace must not leave a lock file behind
@@ -310,42 +236,3 @@ class WorkspaceManager:
             workspace.check_serializable()
             workspace.save_metadata()
         return self._remember(workspace)
-
-    def _remember(self, workspace: ProjectWorkspace) -> ProjectWorkspace:
-        self.workspaces[workspace.project_name] = workspace
-        return workspace
-
-    def _require_present(self, project_name: str, root: Path, operation: str) -> None:
-        if not (root / "workspace.yaml").exists():
-            raise self._not_found(project_name, operation)
-
-    def _not_found(self, project_name: str, operation: str) -> WorkspaceNotFoundError:
-        known = [root.name for root in base.project_directories(self.base_path)]
-        near = difflib.get_close_matches(project_name, known, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        return WorkspaceNotFoundError(
-            f"Workspace does not exist: {project_name!r} in {self.base_path}{meant}",
-            operation=operation,
-            workspace=project_name,
-            details={"known": known},
-            hint=f"create it with create_workspace({project_name!r}), or pass another base_path",
-        )
-
-    @contextlib.contextmanager
-    def _lock(self, project_name: str, operation: str) -> Iterator[None]:
-        timeout = settings.resolve().settings.lock_timeout
-        path = lock_file(self.base_path / names.validate_project_name(project_name))
-        with locked(path, timeout=timeout, operation=operation, workspace=project_name):
-            yield
-
-
-def _status(workspace: ProjectWorkspace) -> dict[str, Any]:
-    statistics: dict[str, Any] = {}
-    for directory in DIRECTORIES:
-        path = workspace.root_path / directory
-        usage = measure(path)
-        statistics[f"{directory}_exists"] = path.is_dir()
-        statistics[f"{directory}_files"] = usage.files
-        statistics[f"{directory}_bytes"] = usage.bytes
-    total = measure(workspace.root_path).bytes
-    return {**workspace.to_dict(), "directory_stats": statistics, "total_bytes": total}

@@ -121,8 +121,13 @@ class ToolAdapter(Protocol):
     def links(self) -> Iterator[Link]:
         """Yield what belongs together, as this tool knows it."""
 
-    def export(self, destination: Path) -> None:
-        """Write a consistent copy of the store into an existing empty directory."""
+    def export(self, destination: Path, *, include_data: bool = True) -> None:
+        """Write a consistent copy of the store into an existing empty directory.
+
+        Args:
+            destination: The directory.
+            include_data: Whether the content of data versions is copied too, by a tool that keeps them.
+        """
 
     def restore(self, source: Path) -> None:
         """Replace the store by an exported copy, re-pointing what it stores as absolute paths."""

@@ -279,7 +279,7 @@ class BentoServing:
         """Yield the origin of a deployment, and its Bento."""
         return lineage.links_of(made.model_tag, made.labels, bento=made.bento_tag)
 
-    def export(self, destination: Path) -> None:
+    def export(self, destination: Path, *, include_data: bool = True) -> None:
         """Copy the models and Bentos into an existing empty directory."""
         with self.store.reporting(f"The store could not be copied to {destination}", "export"):
             archive.export_store(self.store, destination)

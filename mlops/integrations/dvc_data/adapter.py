@@ -254,10 +254,14 @@ class DVCData:
         """Yield nothing: which run read a version is recorded with the run."""
         return iter(())
 
-    def export(self, destination: Path) -> None:
-        """Copy the vault, with every version's objects, into an existing empty directory.
+    def export(self, destination: Path, *, include_data: bool = True) -> None:
+        """Copy the vault into an existing empty directory.
 
         ``.dvc/config.local`` is left out, because it is where credentials are kept.
+
+        Args:
+            destination: The directory.
+            include_data: Whether to copy every version's objects too, from the cache and a remote inside.
 
         Raises:
             ArchiveError: The destination is not an existing empty directory.
@@ -265,7 +269,7 @@ class DVCData:
         from mlops.integrations.dvc_data.archive import export
         from mlops.integrations.dvc_data.renaming import forget_root
 
-        export(self._vault, Path(destination), self._vault.operation("export"))
+        export(self._vault, Path(destination), self._vault.operation("export"), objects=include_data)
         forget_root(Path(destination) / self._vault.ledger_path.name, self._vault.places.workspace)
 
     def restore(self, source: Path) -> None:

@@ -6,6 +6,7 @@ atomic change that counts: that of the ledger.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -22,8 +23,14 @@ from mlops.integrations.dvc_data.vault import Vault
 _LEFT_OUT: Final = (PurePosixPath(".dvc/config.local"), PurePosixPath(".dvc/tmp"))
 
 
-def export(vault: Vault, destination: Path, operation: Operation) -> None:
+def export(vault: Vault, destination: Path, operation: Operation, *, objects: bool) -> None:
     """Copy the vault; see ``DVCData.export``.
+
+    Args:
+        vault: The project's vault.
+        destination: An existing empty directory.
+        operation: The calling method.
+        objects: Whether to copy what the cache and a remote in the vault hold.
 
     Raises:
         ArchiveError: The destination is not an existing empty directory.
@@ -42,9 +49,11 @@ def export(vault: Vault, destination: Path, operation: Operation) -> None:
         small = [path for path in _files(vault.root) if not _is_object(path)]
         for relative in small:
             _copy(vault.root / relative, destination / relative)
-    for relative in _files(vault.root):
+    # A directory of the project's own, where nobody writes to what is stored, can share the objects.
+    own = vault.workspace.state_path.resolve() in destination.resolve().parents
+    for relative in _files(vault.root) if objects else ():
         if _is_object(relative):
-            _copy(vault.root / relative, destination / relative)
+            _copy(vault.root / relative, destination / relative, link=own)
 
 
 def restore(vault: Vault, source: Path, operation: Operation) -> None:
@@ -108,8 +117,12 @@ def _files(root: Path) -> Iterator[PurePosixPath]:
                 yield relative
 
 
-def _copy(source: Path, destination: Path) -> None:
+def _copy(source: Path, destination: Path, *, link: bool = False) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
+    if link:
+        with contextlib.suppress(OSError):  # a file system without hard links
+            destination.hardlink_to(source)
+            return
     shutil.copy2(source, destination)
 
 

@@ -320,7 +320,7 @@ class EvidentlyMonitoring:
         """Yield the model of a reference, or what a check compared and checked."""
         return lineage.links_of(made, prefix=self._model_prefix)
 
-    def export(self, destination: Path) -> None:
+    def export(self, destination: Path, *, include_data: bool = True) -> None:
         """Copy references, snapshots and records into an existing empty directory."""
         transfer.export(self._workspace, destination, lock_timeout=self._lock_timeout)
 

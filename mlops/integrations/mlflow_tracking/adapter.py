@@ -138,11 +138,12 @@ class MLflowTracking(StoreInspection, Recorder):
         """Drop everything buffered for the store, which is about to be replaced."""
         self._metrics.discard()
 
-    def export(self, destination: Path) -> None:
+    def export(self, destination: Path, *, include_data: bool = True) -> None:
         """Write a consistent copy of the store into an existing empty directory.
 
         Args:
             destination: Gets the database and the artifacts; of a server, a list of the project's runs.
+            include_data: Makes no difference: data versions are DVC's.
 
         Raises:
             ArchiveError: The copy cannot be written.
