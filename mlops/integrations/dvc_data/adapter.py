@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlops.errors import IntegrationNotInstalledError, MLOpsError
 from mlops.files import Usage, measure
 from mlops.integrations.dvc_data.operation import TOOL
 from mlops.integrations.dvc_data.progress import Progress, metered
-from mlops.integrations.dvc_data.selection import Selection, Targets
+from mlops.integrations.dvc_data.selection import Selection, Target, Targets
 from mlops.integrations.dvc_data.vault import Vault
-from mlops.integrations.dvc_data.versions import DatasetStatus, DataVersion, PushResult, VerifyResult
+from mlops.integrations.dvc_data.versions import (
+    DatasetStatus,
+    DataVersion,
+    GarbageResult,
+    PushResult,
+    VerifyResult,
+)
+from mlops.workspace.links import COPIED_TO
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
+
+if TYPE_CHECKING:
+    from mlops.integrations.dvc_data.differences import DataDiff
 
 
 class DVCData:
@@ -196,6 +206,89 @@ class DVCData:
         operation = self._vault.operation("verify")
         return metered(progress, lambda meter: verify(self._vault, operation, meter))
 
+    def diff(self, before: Target, after: Target) -> DataDiff:
+        """Return which files differ between two versions, and how the tables among them do.
+
+        Tables are CSV, TSV, Parquet and JSON lines files. They are read whole, both at a time. Rows are
+        compared by the content of the columns both sides have, wherever in the file they are.
+
+        Args:
+            before: A path, dataset name, version, or md5; a path or name means its current version.
+            after: The same.
+
+        Raises:
+            DataNotFoundError: One is unknown.
+            DataIntegrityError: Neither the cache nor the remote has what is to be compared.
+        """
+        from mlops.integrations.dvc_data.diffing import diff
+
+        operation = self._vault.operation("diff")
+        ledger = self._vault.ledger(operation)
+        selection = Selection(self._vault, ledger, operation)
+        return diff(self._vault, ledger, selection.one(before), selection.one(after), operation)
+
+    def gc(self, *, dry_run: bool = True, remote: bool = False) -> GarbageResult:
+        """Take versions off the list that nothing refers to, and free what no listed version needs.
+
+        Kept is every version that any link of the project names (of a run, model, pipeline, check or copy,
+        also one that only the link log still knows), a dataset's current version, the version a source holds
+        now, and the one that the ``.dvc`` pointer beside it names. Pointers elsewhere, such as in older git
+        commits, are not known here: a version that only they name is removed.
+
+        Without ``remote`` the remote keeps what it has, so ``pull(version=<md5>)`` still restores what was
+        pushed. A remote outside the workspace may be pushed to by others: of it, only what this project's
+        ledger listed once is removed, and nothing that a directory pushed by others contains.
+
+        Args:
+            dry_run: Only say what would be removed; nothing is written.
+            remote: Remove from the remote too.
+
+        Raises:
+            IntegrationUnavailableError: A tool's links could not be read, or the remote cannot be reached.
+            DataIntegrityError: A version that stays has lost its list of files.
+        """
+        from mlops.integrations.dvc_data.garbage import gc
+
+        return gc(self._vault, self.context, self._vault.operation("gc"), remote=remote, dry_run=dry_run)
+
+    def copy_from(
+        self,
+        source: DVCData,
+        ref: Target,
+        *,
+        path: str | Path | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> DataVersion:
+        """Take one version over from another project, as a dataset of this one.
+
+        Every object is copied and its hash checked, so the projects share no file. Both ledgers record the
+        copy. Calling again with the same arguments changes nothing.
+
+        Args:
+            source: The other project's data.
+            ref: A path, dataset name, version, or md5 there; a path or name means its current version.
+            path: Where the data belongs in this project, and is restored to; ``outputs/<file name>`` in the
+                workspace by default.
+            force: Replace content at that path that no version holds.
+            progress: Called as ``progress(done, total)`` with bytes; the total may grow.
+
+        Raises:
+            DataNotFoundError: The other project has no such version.
+            DataIntegrityError: The other project has lost some of its content.
+            ConfirmationRequiredError: The path has content that no version holds.
+            IsolationError: The other project is this one, or the path is in a project's own storage.
+        """
+        from mlops.integrations.dvc_data.copying import copy_from
+
+        operation = self._vault.operation("copy_from")
+        return metered(
+            progress,
+            lambda meter: copy_from(
+                self._vault, source._vault, ref, operation, meter, path=path, force=force
+            ),
+        )
+
     def ensure(self) -> None:
         """Create the vault if it is missing; DVC is not needed for that."""
         operation = self._vault.operation("ensure")
@@ -251,8 +344,17 @@ class DVCData:
         return measure(self._vault.root)
 
     def links(self) -> Iterator[Link]:
-        """Yield nothing: which run read a version is recorded with the run."""
-        return iter(())
+        """Yield which versions came from other projects, and which went there.
+
+        Which run read a version is recorded with the run.
+        """
+        ledger = self._vault.ledger(self._vault.operation("links"))
+        for entry in [*ledger.versions(), *(entry for entry, _ in ledger.retired.values())]:
+            if entry.origin is not None:
+                facts = {"dataset": entry.name, "at": entry.added_at.isoformat()}
+                yield Link(f"{entry.origin}/data:{entry.md5}", f"data:{entry.md5}", COPIED_TO, facts)
+        for name, md5, project in ledger.copies:
+            yield Link(f"data:{md5}", f"{project}/data:{md5}", COPIED_TO, {"dataset": name})
 
     def export(self, destination: Path, *, include_data: bool = True) -> None:
         """Copy the vault into an existing empty directory.

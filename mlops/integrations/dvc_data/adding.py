@@ -66,7 +66,7 @@ def add(vault: Vault, path: str | Path, operation: Operation, meter: Meter, *, p
 def record(
     vault: Vault,
     entry: Entry,
-    index: SourceIndex,
+    index: SourceIndex | None,
     operation: Operation,
     *,
     pointer: bool,
@@ -77,7 +77,7 @@ def record(
     Args:
         vault: The vault.
         entry: The version.
-        index: What the source holds.
+        index: What the source holds, or None if it was not looked at.
         operation: The calling method.
         pointer: Whether to write the pointer beside the source.
         needed: Objects that the cache must have, with their sizes.
@@ -100,7 +100,8 @@ def record(
             )
         head = ledger.heads().get(entry.name)
         slot.mkdir(parents=True, exist_ok=True)
-        write_index(slot, index)
+        if index is not None:
+            write_index(slot, index)
         files = entry.files if entry.md5.endswith(".dir") else None
         write_atomic(
             slot / SLOT_POINTER, pointer_text("payload", md5=entry.md5, size=entry.size, files=files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,30 @@ def pull(
     return result
 
 
+def refuse_overwriting(
+    vault: Vault, ledger: Ledger, entry: Entry, target: Path, operation: Operation
+) -> None:
+    """Raise if restoring a version there would lose content that no version holds.
+
+    Args:
+        vault: The vault, whose cache has the version.
+        ledger: Its ledger.
+        entry: The version.
+        target: The place.
+        operation: The calling method.
+
+    Raises:
+        ConfirmationRequiredError: It would.
+    """
+    from mlops.integrations.dvc_data.objects import ObjectStore
+
+    pointers = vault.pointers(ledger)
+    present = snapshot.take(target, operation, pointers=pointers)
+    store = ObjectStore(vault, vault.remote(operation), operation)
+    index = read_index(vault.slot(entry.name))
+    _Restorer(vault, store, ledger, pointers, operation, Meter(), target, present, index).check(entry)
+
+
 class _Restorer:
     """Restores one version to one place."""
 
@@ -111,12 +136,9 @@ class _Restorer:
             The entry with its true size and number of files, and what the place now holds; None for that if
             somebody wrote there meanwhile.
         """
-        wanted = self._listing(entry)
-        existing = self._existing_hashes()
-        kept = {name for name, md5 in existing.items() if wanted.get(name) == md5}
-        doomed = {name: md5 for name, md5 in existing.items() if name not in kept}
+        wanted, kept, doomed = self._compare(entry)
         if doomed and not force:
-            self._refuse_edits(doomed, existing)
+            self._refuse_edits(doomed)
         missing = {name: md5 for name, md5 in wanted.items() if name not in kept}
         self._meter.advance(sum(self._files()[name].size for name in kept))
         self._fetch(entry, missing)
@@ -135,6 +157,11 @@ class _Restorer:
             return entry, None
         return entry, SourceIndex(entry.md5, after, wanted)
 
+    def check(self, entry: Entry) -> None:
+        """Raise if something would be overwritten or removed that could not be restored."""
+        if doomed := self._compare(entry)[2]:
+            self._refuse_edits(doomed)
+
     def _files(self) -> dict[str, FileStat]:
         return self._present.files if self._present is not None else {}
 
@@ -144,26 +171,33 @@ class _Restorer:
             failed = self._objects.download([entry.md5], self._meter)
             files = None if failed else self._objects.files_of(entry.md5)
         if files is None:
-            raise self._lost([f"the file list of {entry.name}@{entry.md5}"])
+            raise self._lost(entry, [f"the file list of {entry.name}@{entry.md5}"])
         return files
 
-    def _existing_hashes(self) -> dict[str, str]:
+    def _compare(self, entry: Entry) -> tuple[dict[str, str], set[str], dict[str, str]]:
+        """Return the version's files, which of them are there already, and what else is there."""
+        wanted = self._listing(entry)
+        existing = self._existing
+        kept = {name for name, md5 in existing.items() if wanted.get(name) == md5}
+        return wanted, kept, {name: md5 for name, md5 in existing.items() if name not in kept}
+
+    @cached_property
+    def _existing(self) -> dict[str, str]:
         hashes = {}
         for name, stat in self._files().items():
             known = self._index.unchanged(name, stat) if self._index is not None else None
             hashes[name] = known or file_md5(self._target / name if name else self._target)
         return hashes
 
-    def _refuse_edits(self, doomed: dict[str, str], existing: dict[str, str]) -> None:
-        """Raise if something would be overwritten or removed that could not be restored."""
+    def _refuse_edits(self, doomed: dict[str, str]) -> None:
         pushed = self._ledger.pushed.get(self._vault.remote(self._operation).identity, set())
         edits = {
             name: md5
             for name, md5 in doomed.items()
             if self._objects.cache.size(md5) is None and md5 not in pushed
         }
-        if edits and "" not in existing:
-            if listing_md5(listing_bytes(existing)) in pushed:
+        if edits and "" not in self._existing:
+            if listing_md5(listing_bytes(self._existing)) in pushed:
                 return
             saved: set[str] = set()
             for md5 in pushed:
@@ -195,7 +229,7 @@ class _Restorer:
         failed = self._objects.download(set(missing.values()), self._meter)
         lost = [_label(entry, name) for name, md5 in sorted(missing.items()) if md5 in failed]
         if lost:
-            raise self._lost(lost)
+            raise self._lost(entry, lost)
 
     def _stage(self, entry: Entry, missing: dict[str, str], staging: Path) -> dict[str, Path]:
         staged = {}
@@ -205,7 +239,7 @@ class _Restorer:
             if not self._copy(md5, copy) and (
                 self._objects.download([md5], self._meter) or not self._copy(md5, copy)
             ):
-                raise self._lost([_label(entry, name)])
+                raise self._lost(entry, [_label(entry, name)])
             present = self._target / name if name else self._target
             if name in self._files() and not present.is_symlink():
                 shutil.copymode(present, copy)
@@ -260,14 +294,13 @@ class _Restorer:
             after = snapshot.take(self._target, self._operation, pointers=self._pointers)
         return after if after is not None else Snapshot(False, {})
 
-    def _lost(self, labels: list[str]) -> DataIntegrityError:
+    def _lost(self, entry: Entry, labels: list[str]) -> DataIntegrityError:
         from mlops.integrations.dvc_data.objects import refuse_missing
 
-        return refuse_missing(
-            labels,
-            self._operation,
-            hint="push it again from a workspace that still has it, or restore the remote from a backup",
-        )
+        hint = "push it again from a workspace that still has it, or restore the remote from a backup"
+        if retired := self._ledger.retired.get((entry.name, entry.md5)):
+            hint = f"gc removed it on {retired[1]:%Y-%m-%d} because nothing referred to it; {hint}"
+        return refuse_missing(labels, self._operation, hint=hint)
 
 
 def _source(vault: Vault, entry: Entry, operation: Operation) -> Path:

@@ -103,7 +103,7 @@ class Selection:
         """Return the versions to push: all ever added, or the current one of each dataset named."""
         if targets is None:
             return self._ledger.versions()
-        chosen = {(entry.name, entry.md5): entry for entry in map(self._one, as_list(targets))}
+        chosen = {(entry.name, entry.md5): entry for entry in map(self.one, as_list(targets))}
         return list(chosen.values())
 
     def to_pull(
@@ -146,6 +146,8 @@ class Selection:
             dataset = self.required_dataset(target)
         md5 = version.md5 if isinstance(version, DataVersion) else version
         matching = [e for e in self._ledger.matching(md5) if dataset is None or e.name == dataset]
+        if not matching and (retired := self._retired(md5, dataset)) is not None:
+            return Selected(retired, recorded=False)
         if not matching and destination is not None and FULL_HASH.fullmatch(md5):
             return Selected(_unrecorded(md5, destination), recorded=False)
         owners = sorted({entry.name for entry in matching})
@@ -178,7 +180,21 @@ class Selection:
             return self._by_version(None, target, destination)
         raise self._unknown(str(target))
 
-    def _one(self, target: Target) -> Entry:
+    def _retired(self, md5: str, dataset: str | None) -> Entry | None:
+        """Return a version that gc took off the list; a remote may still hold it."""
+        found = [
+            entry
+            for entry, _ in self._ledger.retired.values()
+            if entry.md5.startswith(md5) and dataset in (None, entry.name) and len(md5) >= MIN_PREFIX
+        ]
+        return found[-1] if len({entry.md5 for entry in found}) == 1 else None
+
+    def one(self, target: Target) -> Entry:
+        """Return the version that a target means; a path or a dataset's name means its current one.
+
+        Raises:
+            DataNotFoundError: It is unknown.
+        """
         if isinstance(target, DataVersion):
             return self.version(target)
         name = self.dataset(target)

@@ -183,3 +183,39 @@ class VerifyResult:
             "missing": list(self.missing),
             "gaps": list(self.gaps),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageResult:
+    """What a gc removed, or would remove.
+
+    Args:
+        dry_run: Whether nothing was changed.
+        versions: The versions taken off the list; ``pushed`` says which of them the remote held before.
+        objects: How many files the cache loses: objects no listed version needs, and what killed processes
+            left.
+        bytes: Their size.
+        remote_objects: How many objects the remote loses.
+        remote_bytes: Their size.
+        kept: How many versions stay.
+    """
+
+    dry_run: bool
+    versions: tuple[DataVersion, ...]
+    objects: int
+    bytes: int
+    remote_objects: int
+    remote_bytes: int
+    kept: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "dry_run": self.dry_run,
+            "versions": [version.to_dict() for version in self.versions],
+            "objects": self.objects,
+            "bytes": self.bytes,
+            "remote_objects": self.remote_objects,
+            "remote_bytes": self.remote_bytes,
+            "kept": self.kept,
+        }
