@@ -1,0 +1,124 @@
+"""``mlops export``, ``import``, ``rename`` and ``clone``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    project: str,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="The file; one that exists is replaced.", show_default="NAME.tar.zst"
+        ),
+    ] = None,
+    without_data: Annotated[
+        bool, typer.Option("--without-data", help="Leave out the content of data versions.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write everything a project holds into one file."""
+    with _bar(f"Exporting {project}") as progress:
+        path = manager_of(context).export_workspace(
+            project, output or Path(f"{project}.tar.zst"), include_data=not without_data, progress=progress
+        )
+    facts = _facts(path, "export_workspace")
+    if json:
+        print_json({"project_name": project, **facts})
+        return
+    size = human_bytes(facts["bytes"])
+    typer.echo(f"{project}: {path} ({facts['files']} files, {human_bytes(facts['content_bytes'])} in {size})")
+    for note in facts["left_out"]:
+        typer.echo(f"Left out: {note}", err=True)
+
+
+@app.command(name="import")
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What mlops export wrote.")],
+    name: Annotated[str | None, typer.Option("--as", help="Another name for the project.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move a project of that name to the trash first.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Make a project of a file; models are programs, so import only what you would run."""
+    with _bar(f"Importing {file.name}") as progress:
+        workspace = manager_of(context).import_workspace(
+            file, project_name=name, force=force, progress=progress
+        )
+    if json:
+        print_json({**workspace.to_dict(), "left_out": _facts(file, "import_workspace")["left_out"]})
+        return
+    typer.echo(f"{workspace.project_name}: {workspace.root_path}")
+    for note in _facts(file, "import_workspace")["left_out"]:
+        typer.echo(f"Not in the file: {note}", err=True)
+
+
+@app.command()
+def rename(context: typer.Context, old: str, new: str, json: JsonOption = False) -> None:
+    """Give a project another name, in its tools too."""
+    workspace = manager_of(context).rename_workspace(old, new)
+    if json:
+        print_json(workspace.to_dict())
+    else:
+        typer.echo(f"{old} is now {new}: {workspace.root_path}")
+
+
+@app.command()
+def clone(
+    context: typer.Context,
+    source: str,
+    new: str,
+    without_runs: Annotated[
+        bool, typer.Option("--without-runs", help="Copy only the configuration, data versions and outputs.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Make an independent copy of a project under another name."""
+    workspace = manager_of(context).clone_workspace(source, new, with_runs=not without_runs)
+    if json:
+        print_json(workspace.to_dict())
+    else:
+        typer.echo(f"{new}: {workspace.root_path}")
+
+
+def _facts(path: Path, operation: str) -> dict[str, Any]:
+    from mlops.workspace.unpacking import Reader
+
+    manifest = Reader(path.expanduser().absolute(), operation).manifest()
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "content_bytes": manifest.size,
+        "files": len(manifest.members),
+        "left_out": list(manifest.left_out),
+    }
+
+
+@contextlib.contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show progress on standard error, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=terminal, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
