@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_imports, bench_logging, bench_tracking, bench_workspaces
+from tests.benchmarks import bench_imports, bench_logging, bench_serving, bench_tracking, bench_workspaces
 from tests.benchmarks.measure import Ratio
 
 BENCHMARKS = {
@@ -26,6 +26,7 @@ BENCHMARKS = {
     "workspaces": bench_workspaces.run,
     "logging": bench_logging.run,
     "tracking": bench_tracking.run,
+    "serving": bench_serving.run,
 }
 
 

@@ -8,6 +8,7 @@ plain dictionaries. What it does not take is read again by the second, which all
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import Annotated, Any, Final, NotRequired, cast
 
 import pydantic
@@ -83,7 +84,8 @@ class RowReader:
         required = all(column.get("required", True) for column in self.inputs)
         #: Whether a frame built here has exactly the signature's types, so that nobody need check it again.
         self.exact_dtypes = self.named and required and None not in dtypes
-        self._single_dtype = dtypes.pop() if self.exact_dtypes and len(dtypes) == 1 else None
+        #: The one type of all columns, if there is just one.
+        self.single_dtype = dtypes.pop() if self.exact_dtypes and len(dtypes) == 1 else None
 
     def read_exactly(self, body: bytes) -> dict[str, Any] | None:
         """Return the request in a body, if it is exactly what the signature says.
@@ -122,6 +124,20 @@ class RowReader:
         if self.named:
             return self._frame(rows)
         return self._unnamed(rows)
+
+    def array(self, rows: list[Any]) -> Any:
+        """Turn validated rows into an array of shape (rows, columns), for a signature of ``single_dtype``."""
+        import numpy as np
+
+        return np.array(self._in_order(rows), dtype=self.single_dtype)
+
+    def _in_order(self, rows: list[Any]) -> list[Any]:
+        """Return the values of each row in the order of the columns."""
+        if isinstance(rows[0], pydantic.BaseModel):
+            return [[getattr(row, field) for field in type(row).model_fields] for row in rows]
+        if isinstance(rows[0], dict):
+            return [[row.get(name) for name in self.names] for row in rows]
+        return rows
 
     def _record_type(self) -> Any:
         fields: dict[str, Any] = {}
@@ -178,14 +194,10 @@ class RowReader:
         import numpy as np
         import pandas as pd
 
-        if isinstance(rows[0], pydantic.BaseModel):
-            rows = [[getattr(row, field) for field in type(row).model_fields] for row in rows]
-        elif isinstance(rows[0], dict):
-            rows = [[row.get(name) for name in self.names] for row in rows]
-        if self._single_dtype is not None:
-            return pd.DataFrame(np.array(rows, dtype=self._single_dtype), columns=self.names, copy=False)
+        if self.single_dtype is not None:
+            return pd.DataFrame(self.array(rows), columns=self._frame_columns(), copy=False)
         columns: dict[str, Any] = {}
-        for column, values in zip(self.inputs, zip(*rows, strict=True), strict=True):
+        for column, values in zip(self.inputs, zip(*self._in_order(rows), strict=True), strict=True):
             if not column.get("required", True) and all(value is None for value in values):
                 continue
             if column["type"] == "datetime":
@@ -199,6 +211,12 @@ class RowReader:
                 np.array(values, dtype=dtype) if dtype else pd.Series(values, dtype=None)
             )
         return pd.DataFrame(columns)
+
+    @functools.cache  # noqa: B019 - one reader per process
+    def _frame_columns(self) -> Any:
+        import pandas as pd
+
+        return pd.Index(self.names)
 
     def _unnamed(self, rows: list[Any]) -> Any:
         import numpy as np

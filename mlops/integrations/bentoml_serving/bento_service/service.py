@@ -16,14 +16,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .answers import as_list, plain
+from .asking import direct
 from .description import describe
 from .prediction_log import PredictionLog
 from .rows import RowReader
 
 # Raised by a model that was given data it cannot use; MLflow's own server answers these with 400 as well.
 _DATA_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
-# The loader of models that are Python code; MLflow prepares their input and context by itself.
-_PYTHON_MODELS = "mlflow.pyfunc"
 
 
 class Arguments(pydantic.BaseModel):
@@ -139,13 +138,7 @@ class PyfuncService:
         self.model = mlflow.pyfunc.load_model(stored.path_of("mlflow_model"))
         _description.update(describe(stored, self.model.metadata))
         self.log = PredictionLog.from_environment({"model": arguments.model, "version": arguments.version})
-        # Rows were checked already where they became a frame of exactly the signature's types; MLflow's own
-        # check of them takes longer than many a model.
-        self.checked = (
-            reader.exact_dtypes
-            and self.model.metadata.get_params_schema() is None
-            and not str(self.model.loader_module).startswith(_PYTHON_MODELS)
-        )
+        self.direct = direct(self.model, reader)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
@@ -158,8 +151,8 @@ class PyfuncService:
         """Predict for rows given as records by column name, or as lists."""
         rows, params = request["rows"], request.get("params")
         started = time.perf_counter()
-        if self.checked and not params:
-            answer = as_list(self._run(lambda: self.model._predict_fn(reader.model_input(rows))))
+        if (ask := self.direct) is not None and not params:
+            answer = as_list(self._run(lambda: ask(rows)))
         else:
             answer = as_list(self._run(lambda: self.model.predict(reader.model_input(rows), params=params)))
         if self.log and self.log.wanted():
