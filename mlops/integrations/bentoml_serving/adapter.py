@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +16,20 @@ from mlops.errors import (
     ModelNotFoundError,
 )
 from mlops.files import Usage, measure
-from mlops.integrations.bentoml_serving import archive, deploying, export, lineage, renaming, starting
+from mlops.integrations.bentoml_serving import (
+    archive,
+    deploying,
+    export,
+    lineage,
+    prediction_log,
+    renaming,
+    starting,
+)
+from mlops.integrations.bentoml_serving.bento_model import MLFLOW_FOLDER
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
 from mlops.integrations.bentoml_serving.inputs import check_labels, check_metadata
 from mlops.integrations.bentoml_serving.lookup import resolve
+from mlops.integrations.bentoml_serving.model_card import read_card
 from mlops.integrations.bentoml_serving.server import Server
 from mlops.integrations.bentoml_serving.store import BentoStore
 from mlops.workspace.model import ProjectWorkspace
@@ -159,6 +170,20 @@ class BentoServing:
         """
         return self.store.deployment(self._readable(resolve(self.store, model, str(version), "get"), "get"))
 
+    def inputs(self, tag: str) -> list[dict[str, Any]] | None:
+        """Return the columns or tensors that a stored model takes, as MLflow writes them; None if unknown.
+
+        Args:
+            tag: The model's tag.
+
+        Raises:
+            ModelNotFoundError: It is not there; the message lists what is.
+        """
+        operation = "inputs"
+        entry = self._readable(resolve(self.store, tag, None, operation), operation)
+        folder = entry.path / MLFLOW_FOLDER
+        return read_card(folder, operation=operation, workspace=self.project).inputs
+
     def delete(self, model: str, version: str | int) -> None:
         """Remove exactly one version of a model, and its Bento.
 
@@ -193,7 +218,9 @@ class BentoServing:
         port: int | None = None,
         host: str = "127.0.0.1",
         timeout: float = SERVE_TIMEOUT_SECONDS,
-        workers: int = 1,
+        workers: int | None = None,
+        log_predictions: bool = True,
+        sample_rate: float = 1.0,
     ) -> Server:
         """Start a server for a model in child processes and wait until it can predict.
 
@@ -206,7 +233,11 @@ class BentoServing:
             port: The port, or None for a free one.
             host: The address to listen on. There is no authentication: keep it local, or behind a proxy.
             timeout: Seconds to wait; loading MLflow alone can take 30 s on a busy machine.
-            workers: Processes that predict at the same time.
+            workers: Processes that predict at the same time; None for as many as the service says, which for
+                a model is one.
+            log_predictions: Whether requests and predictions are logged in the project, for ``predictions``
+                to read; a service of the user's own does not log.
+            sample_rate: The share of requests that is logged, 0 to 1.
 
         Raises:
             ModelNotFoundError: There is no such model, or it has no Bento.
@@ -216,10 +247,12 @@ class BentoServing:
         operation = "serve"
         self._require_installed(operation)
         address = self._address(host, operation)
-        if workers < 1 or timeout <= 0:
+        if (workers is not None and workers < 1) or timeout <= 0:
             raise self._error(
                 f"workers={workers} and timeout={timeout} must be positive", operation, "use 1 or more"
             )
+        if not 0 <= sample_rate <= 1:
+            raise self._error(f"sample_rate={sample_rate} is no share", operation, "use 0 to 1")
         bento = self._bento(target, version, operation)
         with self.store.reporting(f"The server of {bento.tag} could not be started", operation):
             return starting.start(
@@ -229,7 +262,37 @@ class BentoServing:
                 port=port,
                 timeout=timeout,
                 workers=workers,
+                sample_rate=sample_rate if log_predictions else 0.0,
             )
+
+    def predictions(
+        self,
+        model: str,
+        *,
+        version: str | int | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what the servers of a model were asked and answered, by time; see ``prediction_log``.
+
+        Args:
+            model: The model's name, with or without the project's prefix.
+            version: Only this version.
+            since: Only requests from this moment on, aware.
+            limit: Only the newest so many requests.
+
+        Raises:
+            InvalidModelNameError: The name breaks the naming rule.
+            ConfigError: ``since`` has no time zone, or ``limit`` is negative.
+        """
+        short = model.removeprefix(self.prefix)
+        names.validate_model_name(short, project=self.project, operation="predictions")
+        return prediction_log.read(
+            prediction_log.log_directory(self.workspace, short),
+            version=None if version is None else str(version),
+            since=since,
+            limit=limit,
+        )
 
     def servers(self) -> list[dict[str, Any]]:
         """Return the servers that run for this project now, whichever process started them."""
