@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops.client.restored import restored_version
 from mlops.client.session import ProjectSession
 from mlops.errors import DataNotFoundError
 from mlops.integrations.mlflow_tracking.lineage import data_link
@@ -27,7 +28,7 @@ class DataVerbs(ProjectSession):
         Raises:
             DataNotFoundError: There is no such path.
         """
-        version = self.data.add(path)
+        version = restored_version(self, path) or self.data.add(path)
         tracking = self._loaded_tracking
         if tracking is not None and tracking.active_run is not None:
             source = {"tool": "dvc", "md5": version.md5, "name": version.name, "bytes": version.size}

@@ -33,6 +33,7 @@ _OURS: Final = (
     variables.DATA,
     variables.COMMAND,
     variables.REPRODUCES,
+    variables.RESTORED,
 )
 # What each tool understands: BentoML nothing but "true", Evidently the common variable.
 _NO_TELEMETRY: Final[Mapping[str, str]] = {

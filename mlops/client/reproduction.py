@@ -85,13 +85,7 @@ class ReproductionVerbs(ProjectSession):
         command = choose_rerun(recipe, checkout=checkout, rerun=rerun, project=self.project_name)
         target = self.reproduction_directory(run_id) if directory is None else Path(directory).absolute()
         code = self._code(recipe, target, checkout=checkout)
-        placed = restoring.place_data(
-            recipe,
-            self.data,
-            target,
-            repository=code.repository if checkout else None,
-            workspace=self.workspace_path,
-        )
+        placed = restoring.place_data(recipe, self.data, target, code=code, workspace=self.workspace_path)
         code = replace(
             code,
             instructions=restoring.instructions(
@@ -144,7 +138,7 @@ class ReproductionVerbs(ProjectSession):
 
     def _restore(
         self, recipe: Recipe, code: RunCode, placed: list[Placement], target: Path, *, force: bool
-    ) -> list[DataVersion]:
+    ) -> list[tuple[Path, DataVersion]]:
         from mlops.lineage import restoring, worktree
 
         project = self.project_name
@@ -156,7 +150,12 @@ class ReproductionVerbs(ProjectSession):
         return restoring.pull(self.data, placed, force=force)
 
     def _run_again(
-        self, recipe: Recipe, command: str, code: RunCode, versions: list[DataVersion], target: Path
+        self,
+        recipe: Recipe,
+        command: str,
+        code: RunCode,
+        versions: list[tuple[Path, DataVersion]],
+        target: Path,
     ) -> Rerun | None:
         from mlops.client.rerun import run_again
         from mlops.lineage import restoring, worktree

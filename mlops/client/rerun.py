@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.client.command import run_invocation
+from mlops.client.restored import to_variable
 from mlops.integrations.mlflow_tracking import groups, processes
 from mlops.integrations.mlflow_tracking.invocation import Invocation, split
 from mlops.integrations.mlflow_tracking.runs import NAME_TAG, PARENT_TAG
@@ -36,7 +37,7 @@ def run_again(
     *,
     code: Path,
     output: Path,
-    versions: Sequence[DataVersion],
+    versions: Sequence[tuple[Path, DataVersion]],
     imports: Sequence[Path],
 ) -> Rerun:
     """Run a recorded command so that its runs land in the project, tagged with the run they do again.
@@ -47,7 +48,7 @@ def run_again(
         command: The command, as a shell takes it.
         code: The worktree.
         output: The file that gets what it prints.
-        versions: The data versions that were restored.
+        versions: The data versions that were restored, with their places.
         imports: What is to be imported before everything that is installed.
     """
     directory = code / recipe.directory
@@ -57,9 +58,10 @@ def run_again(
         client,
         shell,
         Invocation(tuple(arguments), directory),
-        versions=versions,
+        versions=[version for _, version in versions],
         variables_of_run={
             variables.REPRODUCES: recipe.run_id,
+            variables.RESTORED: to_variable(versions),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             **({"PYTHONPATH": _import_path(imports)} if imports else {}),
         },

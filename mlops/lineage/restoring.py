@@ -7,7 +7,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,11 +37,13 @@ class Placement:
     Args:
         use: The version.
         path: Its place.
-        in_code: Whether that is where the command looks for it, in the worktree.
+        home: Where the code looks for it, relative to the top of the repository; None if that is elsewhere.
+        in_code: Whether it goes there, in the worktree.
     """
 
     use: DataUse
     path: Path
+    home: PurePosixPath | None
     in_code: bool
 
 
@@ -78,17 +80,18 @@ def fresh_directory(directory: Path, *, force: bool, project: str) -> Iterator[N
 
 
 def place_data(
-    recipe: Recipe, data: DVCData, directory: Path, *, repository: Path | None, workspace: Path
+    recipe: Recipe, data: DVCData, directory: Path, *, code: RunCode, workspace: Path
 ) -> list[Placement]:
     """Decide where the data versions of a run go.
 
-    A dataset of the repository goes where it is in it, in the worktree; everything else below ``data``.
+    A dataset of the repository goes where it is in it, if the code is checked out; everything else below
+    ``data``.
 
     Args:
         recipe: What the run recorded.
         data: The project's adapter of DVC.
         directory: The directory of the reproduction.
-        repository: The repository whose commit is checked out there, or None.
+        code: The run's code.
         workspace: The workspace's directory; what is in it is no part of the code.
     """
     sources = {version.name: version.path for version in data.history()}
@@ -96,19 +99,22 @@ def place_data(
     taken: set[Path] = set()
     for use in recipe.data:
         source = sources.get(use.name)
-        inside = None
-        if repository is not None and source is not None and use.main:
-            inside = _in_repository(source, repository, workspace)
-        path = directory / (PurePosixPath(CODE) / inside if inside else PurePosixPath(DATA) / _name(use))
+        home = None
+        if code.repository is not None and source is not None and use.main:
+            home = _in_repository(source, code.repository, workspace)
+        in_code = code.worktree is not None and home is not None
+        path = directory / (
+            PurePosixPath(CODE) / home if in_code and home else PurePosixPath(DATA) / _name(use)
+        )
         if path in taken:
             path = path.with_name(f"{path.name}@{use.md5[:8]}")
         taken.add(path)
-        placed.append(Placement(use, path, inside is not None))
+        placed.append(Placement(use, path, home, in_code))
     return placed
 
 
-def pull(data: DVCData, placed: list[Placement], *, force: bool) -> list[DataVersion]:
-    """Restore data versions.
+def pull(data: DVCData, placed: list[Placement], *, force: bool) -> list[tuple[Path, DataVersion]]:
+    """Restore data versions, and return them with their places.
 
     Args:
         data: The project's adapter of DVC.
@@ -119,9 +125,11 @@ def pull(data: DVCData, placed: list[Placement], *, force: bool) -> list[DataVer
         DataIntegrityError: A version's data is nowhere any more.
         ConfirmationRequiredError: Something else is there.
     """
-    restored: list[DataVersion] = []
-    for each in placed:
-        restored += data.pull(version=each.use.md5, destination=each.path, force=force or each.in_code)
+    restored = []
+    # The main version of a dataset last: it is the one that its name stands for.
+    for each in sorted(placed, key=lambda item: item.use.main):
+        version = data.pull(version=each.use.md5, destination=each.path, force=force or each.in_code)[0]
+        restored.append((each.path, replace(version, name=each.use.name)))
     return restored
 
 
@@ -173,8 +181,8 @@ def instructions(
         ]
     outside = [each for each in placed if not each.in_code]
     if outside:
-        lines.append("# The data, to be put where the code looks for it")
-        lines += [f"# {each.use.name}: {each.path.relative_to(directory)}" for each in outside]
+        lines.append("# The data, where the code looks for it")
+        lines += [_copy(each, directory) for each in outside]
     if recipe.command is not None:
         change = (
             f"cd {shlex.quote(f'{CODE}/{recipe.directory}'.removesuffix('/.'))} && " if recipe.commit else ""
@@ -233,6 +241,14 @@ def _read_elsewhere(placed: list[Placement], data: DVCData) -> Iterator[str]:
 def restored(placed: list[Placement]) -> tuple[RestoredData, ...]:
     """Return placements as the account of a reproduction has them."""
     return tuple(RestoredData(each.use.name, each.use.md5, each.path) for each in placed)
+
+
+def _copy(placed: Placement, directory: Path) -> str:
+    source = shlex.quote(str(placed.path.relative_to(directory)))
+    if placed.home is None:
+        return f"# {placed.use.name} is in {source}"
+    home = PurePosixPath(CODE) / placed.home
+    return f"mkdir -p {shlex.quote(str(home.parent))} && cp -R {source} {shlex.quote(str(home))}"
 
 
 def _in_repository(source: Path, repository: Path, workspace: Path) -> PurePosixPath | None:

@@ -25,6 +25,8 @@ EVIDENTLY: Final = "MLOPS_EVIDENTLY_WORKSPACE"
 COMMAND: Final = "MLOPS_COMMAND"
 # The run that this process does again.
 REPRODUCES: Final = "MLOPS_REPRODUCES"
+# The data that was restored for it, as JSON: path to dataset and hash.
+RESTORED: Final = "MLOPS_RESTORED"
 
 SCHEME: Final = "mlops"
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")

@@ -16,6 +16,16 @@ DIRTY_TAG: Final = "mlops.git_dirty"
 _SECONDS: Final = 10.0
 # A larger difference is data or generated files more often than code; it is then only said to exist.
 MAX_DIFF_BYTES: Final = 2_000_000
+# What `git apply` understands, whatever form the user prefers to read differences in.
+_PATCH: Final = (
+    "--binary",
+    "--no-color",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--submodule=short",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,7 @@ def state_of(directory: Path, script: Path | None) -> CodeState | None:
     added = b"" if script is None else _as_patch(repository, script)
     if not changes and not added:
         return CodeState(repository, commit, False, b"")
-    diff = _git(repository, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv")
+    diff = _git(repository, "diff", "HEAD", *_PATCH)
     whole = None if diff is None else diff + added
     return CodeState(
         repository, commit, True, whole if whole is not None and len(whole) <= MAX_DIFF_BYTES else None
@@ -100,7 +110,7 @@ def _as_patch(repository: Path, script: Path) -> bytes:
         return b""
     name = listed.rstrip(b"\0").decode("utf-8", "surrogateescape")
     # That the two differ is exit code 1.
-    patch = _git(repository, "diff", "--binary", "--no-color", "--no-index", "/dev/null", name, differs=True)
+    patch = _git(repository, "diff", *_PATCH, "--no-index", "/dev/null", name, differs=True)
     return patch or b""
 
 
