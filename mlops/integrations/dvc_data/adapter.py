@@ -11,7 +11,7 @@ from mlops.errors import IntegrationNotInstalledError, MLOpsError
 from mlops.files import Usage, measure
 from mlops.integrations.dvc_data.operation import TOOL
 from mlops.integrations.dvc_data.progress import Progress, metered
-from mlops.integrations.dvc_data.selection import Selection, Target, Targets
+from mlops.integrations.dvc_data.selection import Selection, Target, Targets, as_list
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.dvc_data.versions import (
     DatasetStatus,
@@ -178,6 +178,19 @@ class DVCData:
             name = Selection(self._vault, ledger, operation).required_dataset(dataset)
         chosen = [entry for entry in ledger.entries if name in (None, entry.name)]
         return [self._vault.version(entry, ledger, remote) for entry in chosen]
+
+    def names(self, targets: Targets) -> set[str]:
+        """Return the names of the datasets that targets mean.
+
+        Raises:
+            DataNotFoundError: One is unknown.
+        """
+        operation = self._vault.operation("names")
+        selection = Selection(self._vault, self._vault.ledger(operation), operation)
+        return {
+            target.name if isinstance(target, DataVersion) else selection.required_dataset(target)
+            for target in as_list(targets)
+        }
 
     def find(self, version: str) -> DataVersion:
         """Return the version with that md5 or unique start of it; of equal ones the one added last.
