@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mlops.errors import IsolationError, WorkspaceLockedError
 
@@ -39,11 +39,22 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         content: Text is written as UTF-8.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
+    with writing_atomic(path) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def writing_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream for a file that takes its place when the block ends, and is dropped if the block raises.
+
+    Args:
+        path: The file; its directory must exist.
+    """
     # Not mkstemp: that makes files private, and a workspace may be shared by a team through its group.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
