@@ -55,12 +55,20 @@ class ApiReader:
         found = self._get(run_id)
         return None if found is None else _from_entity(found)
 
+    def each_run(self) -> Iterator[dict[str, Any]]:
+        """Yield every run, newest first, without holding more than a page of them."""
+        return map(_from_entity, self._search("", page=_PAGE))
+
     def counts(self) -> dict[str, int]:
         """Return the number of runs by status, for the statuses that occur."""
         counts: dict[str, int] = {}
         for run in self._search("", page=_PAGE):
             counts[run.info.status] = counts.get(run.info.status, 0) + 1
         return ordered(counts)
+
+    def measured(self) -> int:
+        """Return the number of runs that have a metric."""
+        return sum(bool(run.data.metrics) for run in self._search("", page=_PAGE))
 
     def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
         """Return the run id and the dataset of each use, of one run or of all."""

@@ -61,6 +61,17 @@ class StoreInspection(StoreConnection):
         with self._reading("list_runs") as reader:
             return [] if reader is None else reader.runs(query)
 
+    def each_run(self) -> Iterator[dict[str, Any]]:
+        """Yield every run as ``list_runs`` gives it, newest first, holding no more than a page of them."""
+        with self._reading("each_run") as reader:
+            if reader is not None:
+                yield from reader.each_run()
+
+    def measured_runs(self) -> int:
+        """Return how many runs have a metric."""
+        with self._reading("measured_runs") as reader:
+            return 0 if reader is None else reader.measured()
+
     def best_run(self, metric: str, mode: str = "max", *, pipeline_name: str | None = None) -> dict[str, Any]:
         """Return the finished run with the best latest value of a metric.
 

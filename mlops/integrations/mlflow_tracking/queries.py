@@ -11,7 +11,7 @@ import math
 import sqlite3
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,8 +72,14 @@ class Reader(Protocol):
     def run(self, run_id: str) -> dict[str, Any] | None:
         """Return one run, or None if the project has none of that id."""
 
+    def each_run(self) -> Iterator[dict[str, Any]]:
+        """Yield every run, newest first, without holding more than a page of them."""
+
     def counts(self) -> dict[str, int]:
         """Return the number of runs by status, for the statuses that occur."""
+
+    def measured(self) -> int:
+        """Return the number of runs that have a metric."""
 
     def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
         """Return the run id and the dataset of each use, of one run or of all."""
@@ -137,6 +143,24 @@ class SqliteReader:
         found = self._select(f"{conditions} AND r.run_uuid = ?", [*values, run_id])
         return found[0] if found else None
 
+    def each_run(self) -> Iterator[dict[str, Any]]:
+        """Yield every run, newest first, without holding more than a page of them."""
+        conditions, values = self._scope()
+        behind: list[Any] = []
+        after = ""
+        while True:
+            page = self._select(
+                f"{conditions}{after} ORDER BY COALESCE(r.start_time, 0) DESC, r.run_uuid LIMIT ?",
+                [*values, *behind, _CHUNK],
+            )
+            yield from page
+            if len(page) < _CHUNK:
+                return
+            # A page starts behind the last run, so none is missed or told twice when others come or go.
+            after = " AND (-COALESCE(r.start_time, 0), r.run_uuid) > (-?, ?)"
+            start = page[-1]["start_time"]
+            behind = [round(start.timestamp() * 1000) if start else 0, page[-1]["run_id"]]
+
     def counts(self) -> dict[str, int]:
         """Return the number of runs by status, for the statuses that occur."""
         conditions, values = self._scope()
@@ -146,6 +170,17 @@ class SqliteReader:
                 values,
             ).fetchall()
         return ordered({str(status): int(count) for status, count in rows})
+
+    def measured(self) -> int:
+        """Return the number of runs that have a metric."""
+        conditions, values = self._scope()
+        with reading(self._path) as connection:
+            (count,) = connection.execute(
+                f"SELECT count(*) {conditions}"  # noqa: S608
+                " AND EXISTS (SELECT 1 FROM latest_metrics m WHERE m.run_uuid = r.run_uuid)",
+                values,
+            ).fetchone()
+        return int(count)
 
     def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
         """Return the run id and the dataset of each use, of one run or of all."""
