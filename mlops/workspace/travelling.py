@@ -192,7 +192,9 @@ class TravellingWorkspaces(WorkspaceCatalog):
                 else f"There is something else at {root}",
                 operation=operation,
                 workspace=root.name,
-                hint="choose another name" + (", or delete that project first" if is_workspace else ""),
+                hint="pass another name as project_name (--as), or force to replace that project"
+                if is_workspace and operation == "import_workspace"
+                else "choose another name, or move away what is there",
             )
 
     def _finish_renaming(self, workspace: ProjectWorkspace, operation: str) -> None:

@@ -125,7 +125,9 @@ class Reader:
         if not isinstance(values, dict) or values.get("format") != archive.FORMAT:
             self._damaged(f"its manifest is not that of a {archive.FORMAT} archive")
         version = values.get("format_version")
-        if isinstance(version, int) and version > archive.FORMAT_VERSION:
+        if not isinstance(version, int) or version < 1:
+            self._damaged(f"its format version is {version!r}")
+        if version > archive.FORMAT_VERSION:
             raise self.error(
                 f"{self.path} has format version {version}, and this mlops reads up to "
                 f"{archive.FORMAT_VERSION}",

@@ -98,3 +98,29 @@ CASES = {
         ),
     )
 }
+
+
+def populate_everything(client: Any, work: Path) -> None:
+    """Give a project something of every kind, each referring to the one before."""
+    import numpy
+    import pandas
+    from sklearn.linear_model import LogisticRegression
+
+    data = work / "train.csv"
+    data.write_text("a,b\n1,2\n")
+    rows = pandas.DataFrame({"a": [0.0, 1.0, 2.0, 3.0]})
+    model = LogisticRegression().fit(rows, [0, 0, 1, 1])
+    with client.start_run("first", params={"depth": 3}):
+        client.dvc_add(data)
+        client.log_metric("accuracy", 0.5)
+        client.log_text("kept", "note.txt")
+        client.log_model(model, "classifier", input_example=rows)
+    client.dvc_push()
+    client.tracking.models.promote("classifier", "production")
+    client.deploy_model("classifier")
+    generator = numpy.random.default_rng(0)
+    frame = pandas.DataFrame({"a": generator.normal(size=200), "b": generator.normal(size=200)})
+    client.set_reference_data(frame, model="classifier")
+    client.monitor_predictions(frame.assign(a=frame.a + 3), model="classifier:1")
+    (client.workspace.outputs_path / "notes.md").write_text("of the user")
+    client.close()

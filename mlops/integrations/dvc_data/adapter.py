@@ -382,10 +382,11 @@ class DVCData:
             ArchiveError: The destination is not an existing empty directory.
         """
         from mlops.integrations.dvc_data.archive import export
-        from mlops.integrations.dvc_data.renaming import forget_root
+        from mlops.integrations.dvc_data.renaming import forget_places
 
-        export(self._vault, Path(destination), self._vault.operation("export"), objects=include_data)
-        forget_root(Path(destination) / self._vault.ledger_path.name, self._vault.places.workspace)
+        operation = self._vault.operation("export")
+        export(self._vault, Path(destination), operation, objects=include_data)
+        forget_places(self._vault, Path(destination), operation)
 
     def restore(self, source: Path) -> None:
         """Replace the vault by an exported copy.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,15 +30,28 @@ def adopt(vault: Vault, former: ProjectWorkspace, operation: Operation) -> None:
         _replace_root(vault.ledger_path, before, {"root": str(vault.places.workspace)})
 
 
-def forget_root(ledger: Path, root: Path) -> None:
-    """Take the workspace's directory out of a copied ledger, whose outside sources are foreign anywhere.
+def forget_places(vault: Vault, copy: Path, operation: Operation) -> None:
+    """Take the places of this machine out of a copied vault: wherever it goes, they are foreign.
 
     Args:
-        ledger: The copy.
-        root: The workspace's directory.
+        vault: The project's vault.
+        copy: What was exported.
+        operation: The calling method.
     """
+    ledger, config = copy / vault.ledger_path.name, copy / vault.config.relative_to(vault.root)
     if ledger.exists():
-        _replace_root(ledger, str(root), {"foreign": True})
+        _replace_root(ledger, str(vault.places.workspace), {"foreign": True})
+        # Of a remote at an absolute path nothing is known elsewhere.
+        kept = [line.value for line in jsonlines.read(ledger) if line.value and not _is_local(line.value)]
+        write_atomic(ledger, b"".join(map(jsonlines.encode, kept)))
+    remote = vault.remote(operation)
+    if config.exists() and remote.required is not None:
+        text = config.read_text(encoding="utf-8")
+        write_atomic(config, text.replace(f'"{remote.public}"', '"../remote"'))
+
+
+def _is_local(event: Mapping[str, object]) -> bool:
+    return str(event.get("remote", "")).startswith("/")
 
 
 def _replace_root(ledger: Path, root: str, instead: dict[str, object]) -> None:
