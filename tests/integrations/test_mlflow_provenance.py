@@ -9,15 +9,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlops import MLOpsClient
+from mlops.client.command import run_command
 from mlops.integrations.mlflow_tracking import code_state, packages, provenance
 from mlops.integrations.mlflow_tracking.invocation import MASK, Invocation, masked, split
+from tests.integrations.test_mlflow_queries import server  # noqa: F401
 
 # Prints the tags a run would get, without the seconds that MLflow takes.
 PRINT = """
@@ -29,6 +31,7 @@ print(json.dumps(found))
 OURS = """
 import sys
 from mlops import MLOpsClient
+from mlops.client.command import run_command
 client = MLOpsClient.from_project("churn", base_path=sys.argv[1])
 for name in ("first", "second"):
     with client.start_run(name):
@@ -290,6 +293,27 @@ def test_every_run_has_the_texts_as_artifacts_that_cost_nothing(
     assert provenance.read(other.tracking, runs[0], provenance.ENVIRONMENT_TAG) is None
 
 
+def test_runs_on_a_server_have_them_there_too(
+    server: str,  # noqa: F811
+    repository: Path,
+    base: Path,
+) -> None:
+    client = MLOpsClient("churn", base_path=base, mlflow_tracking_uri=server)
+    with client.start_run("ours"):
+        pass
+    (repository / "src/plain.py").write_text(PLAIN + "# changed\n")
+    with chdir(repository):
+        assert run_command(client, [sys.executable, "src/plain.py"]).runs == {"FINISHED": 1}
+    shutil.rmtree(client.tracking.artifact_root)
+    texts = {}
+    for run in client.list_runs():
+        text = provenance.read(client.tracking, run, provenance.ENVIRONMENT_TAG)
+        assert text == packages.freeze().encode()
+        texts[run["run_name"]] = provenance.read(client.tracking, run, provenance.DIFF_TAG)
+    assert texts["ours"] is None
+    assert b"+# changed" in (texts["plain"] or b"")
+
+
 def test_a_run_starts_although_its_texts_cannot_be_stored(
     base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -303,9 +327,7 @@ def test_a_run_starts_although_its_texts_cannot_be_stored(
     assert f"The environment of the run {run.run_id} could not be stored" in caplog.text
 
 
-def test_many_runs_link_one_text(
-    base: Path, monkeypatch: pytest.MonkeyPatch, make_context: Callable[..., Any]
-) -> None:
+def test_without_links_every_run_has_a_copy(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = MLOpsClient("churn", base_path=base)
 
     def refuse(*arguments: object) -> None:
