@@ -481,7 +481,9 @@ serving.deploy(Path(sys.argv[2]), model="iris", version="2", build_bento=False)
 def test_without_bentoml_it_says_what_to_install(
     serving: BentoServing, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops.integrations.bentoml_serving.adapter.installed_version", lambda _tool: None)
+    for module in ("adapter", "serving_verbs"):
+        name = f"mlops.integrations.bentoml_serving.{module}.installed_version"
+        monkeypatch.setattr(name, lambda _tool: None)
     assert serving.health().state is ToolState.NOT_INSTALLED
     with pytest.raises(IntegrationNotInstalledError) as caught:
         store(serving, saved)

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,51 +57,30 @@ def build(store: BentoStore, model: StoreEntry, card: ModelCard, *, operation: s
         IntegrationError: The build failed; the message has the end of its output.
     """
     name = model.path.parent.name
-    with store.scratch("build", operation) as (staging, claim):
-        home, build_context, temporary = (staging / part for part in ("home", "context", "tmp"))
-        for directory in (home, build_context, temporary):
-            directory.mkdir()
-        (home / "models").symlink_to(store.root("model").resolve(), target_is_directory=True)
-        copy_service(build_context)
-        options = {
-            "service": SERVICE_CLASS,
-            "name": name,
+    options: dict[str, Any] = {
+        "service": SERVICE_CLASS,
+        "labels": dict(model.labels),
+        "include": list(SERVICE_FILES),
+        "python": {"packages": packages(card)},
+        "description": _readme(model),
+        "args": {
+            "model": model.tag,
             "version": model.version,
-            "labels": dict(model.labels),
-            "build_ctx": str(build_context),
-            "include": list(SERVICE_FILES),
-            # Locking would call a package index; the lines are MLflow's, which are pinned already.
-            "python": {"packages": _packages(card), "lock_packages": False},
-            "description": _readme(model),
-            "args": {
-                "model": model.tag,
-                "version": model.version,
-                "inputs": card.inputs,
-                "from_type_hint": card.from_type_hint,
-            },
-        }
+            "inputs": card.inputs,
+            "from_type_hint": card.from_type_hint,
+        },
+    }
+    if card.python_version:
+        # A pickle needs the Python it was written with, which need not be the one that packages it.
+        options["docker"] = {"python_version": ".".join(card.python_version.split(".")[:2])}
+    with built(
+        store, copy_service, options, name=name, version=model.version, operation=operation
+    ) as directory:
         if card.python_version:
-            # A pickle needs the Python it was written with, which need not be the one that packages it.
-            options["docker"] = {"python_version": ".".join(card.python_version.split(".")[:2])}
-        environment = child_environment(home, TMPDIR=str(temporary))
-        output = _run(options, cwd=build_context, env=environment, claim=claim)
-        built = home / "bentos" / name / model.version
-        if not (built / BENTO_FILE).is_file():
-            # The most likely reason, if it is so, and not what the output says.
-            store.workspace.require_present(operation=operation)
-            raise IntegrationError(
-                f"The Bento {model.tag} could not be built: {_last_line(output)}",
-                tool="bentoml",
-                operation=operation,
-                workspace=store.workspace.project_name,
-                details={"output": output[-4000:]},
-                hint="see details['output'] for the whole error, then deploy again; the model is stored",
-            )
-        if card.python_version:
-            version_file = built / "env" / "python" / "version.txt"
+            version_file = directory / "env" / "python" / "version.txt"
             version_file.write_text(f"{card.python_version}\n", encoding="utf-8")
         published = store.publish(
-            built, kind="bento", name=name, version=model.version, operation=operation, model=model
+            directory, kind="bento", name=name, version=model.version, operation=operation, model=model
         )
     if not published and store.twin(model) is None:
         raise IntegrationError(
@@ -113,7 +92,64 @@ def build(store: BentoStore, model: StoreEntry, card: ModelCard, *, operation: s
         )
 
 
-def _packages(card: ModelCard) -> list[str]:
+@contextlib.contextmanager
+def built(
+    store: BentoStore,
+    prepare: Callable[[Path], None],
+    options: Mapping[str, Any],
+    *,
+    name: str,
+    version: str,
+    operation: str,
+) -> Iterator[Path]:
+    """Give a Bento built in a scratch directory, on the store's own file system.
+
+    Args:
+        store: The project's store, where the Bento's models are.
+        prepare: Puts the source into the directory it is given.
+        options: What BentoML's build takes, but for the tag and the place.
+        name: The name part of the tag.
+        version: The version part of the tag.
+        operation: The calling method, for the error.
+
+    Yields:
+        The Bento's directory, to be moved away.
+
+    Raises:
+        IntegrationError: The build failed; the message has the end of its output.
+    """
+    with store.scratch("build", operation) as (staging, claim):
+        home, build_context, temporary = (staging / part for part in ("home", "context", "tmp"))
+        for directory in (home, build_context, temporary):
+            directory.mkdir()
+        (home / "models").symlink_to(store.root("model").resolve(), target_is_directory=True)
+        prepare(build_context)
+        all_options = {
+            **options,
+            "name": name,
+            "version": version,
+            "build_ctx": str(build_context),
+            # Locking would call a package index.
+            "python": {**options["python"], "lock_packages": False},
+        }
+        environment = child_environment(home, TMPDIR=str(temporary))
+        output = _run(all_options, cwd=build_context, env=environment, claim=claim)
+        made = home / "bentos" / name / version
+        if not (made / BENTO_FILE).is_file():
+            # The most likely reason, if it is so, and not what the output says.
+            store.workspace.require_present(operation=operation)
+            raise IntegrationError(
+                f"The Bento {name}:{version} could not be built: {_last_line(output)}",
+                tool="bentoml",
+                operation=operation,
+                workspace=store.workspace.project_name,
+                details={"output": output[-4000:]},
+                hint="see details['output'] for the whole error, then deploy again; what is stored is whole",
+            )
+        yield made
+
+
+def packages(card: ModelCard) -> list[str]:
     """Return the model's own requirements, and MLflow in the version that saved it."""
     if any(_MLFLOW.match(line) for line in card.requirements):
         return list(card.requirements)

@@ -69,9 +69,9 @@ class Deployment:
         model: The model's name without the project's prefix.
         version: The version.
         tag: ``<project>.<model>:<version>``.
-        model_tag: Tag of the Bento model.
+        model_tag: Tag of the Bento model, or None for a service of the user's own.
         bento_tag: Tag of the Bento, or None if only the model was stored.
-        path: Directory of the Bento model.
+        path: Directory of the Bento model, or of the Bento of a service.
         size: Bytes of the model's files.
         created_at: Creation time, aware.
         labels: Text labels, ``project``, ``model`` and ``version`` among them.
@@ -82,7 +82,7 @@ class Deployment:
     model: str
     version: str
     tag: str
-    model_tag: str
+    model_tag: str | None
     bento_tag: str | None
     path: Path
     size: int

@@ -20,7 +20,7 @@ def encode(rows: Any) -> list[Any]:
     """
     if hasattr(rows, "to_dict") and hasattr(rows, "columns"):
         names = [str(name) for name in rows.columns]
-        columns = [_plain(rows.iloc[:, at].tolist()) for at in range(len(names))]
+        columns = [plain(rows.iloc[:, at].tolist()) for at in range(len(names))]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     if hasattr(rows, "tolist"):
         rows = rows.tolist()
@@ -30,17 +30,18 @@ def encode(rows: Any) -> list[Any]:
         raise TypeError(
             f"rows must be a list of records or lists, a DataFrame or an array, not {type(rows).__name__}"
         )
-    plain: list[Any] = _plain(rows)
-    return plain
+    values: list[Any] = plain(rows)
+    return values
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it; NaN, NaT and pandas.NA become null."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     if isinstance(value, (date, time)):
@@ -49,7 +50,7 @@ def _plain(value: Any) -> Any:
         return base64.b64encode(value).decode("ascii")
     if hasattr(value, "tolist"):
         # NumPy's scalars and arrays.
-        return _plain(value.tolist())
+        return plain(value.tolist())
     # Only NaN differs from itself.
     if value != value:
         return None

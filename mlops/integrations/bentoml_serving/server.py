@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mlops.errors import IntegrationError, IntegrationUnavailableError
-from mlops.integrations.bentoml_serving.payload import encode, explain
+from mlops.integrations.bentoml_serving.payload import encode, explain, plain
 
 # More than the launcher's own grace, which ends with a kill.
 STOP_SECONDS: Final = 8.0
@@ -39,6 +39,7 @@ class Server:
         tag: Tag of the Bento it serves.
         workspace: The project's name.
         log: The server's log file.
+        ready_path: Where it answers once it is ready.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Server:
         tag: str,
         workspace: str,
         log: Path,
+        ready_path: str = "/readyz",
     ) -> None:
         self._process = process
         self._home = home
@@ -61,6 +63,7 @@ class Server:
         self.tag = tag
         self.workspace = workspace
         self.log = log
+        self._ready_path = ready_path
 
     @property
     def url(self) -> str:
@@ -103,7 +106,7 @@ class Server:
         if not self.running():
             return False
         try:
-            status, _ = self._request("GET", "/readyz", timeout=HEALTH_TIMEOUT_SECONDS)
+            status, _, _ = self._request("GET", self._ready_path, timeout=HEALTH_TIMEOUT_SECONDS)
         except (OSError, http.client.HTTPException):
             return False
         return status == http.client.OK
@@ -129,10 +132,50 @@ class Server:
             body = json.dumps(request | ({"params": dict(params)} if params else {}), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise self._error(
-                f"The rows cannot be sent: {error}", hint="use plain values and NumPy or pandas types"
+                f"The rows cannot be sent: {error}",
+                operation="predict",
+                hint="use plain values and NumPy or pandas types",
             ) from error
+        answer, _ = self._post("/predict", body, operation="predict", what="the rows", timeout=timeout)
+        predictions: list[Any] = json.loads(answer)["predictions"]
+        return predictions
+
+    def call(self, route: str, *, timeout: float = PREDICT_TIMEOUT_SECONDS, **arguments: Any) -> Any:
+        """Call a method of a service by its route, with plain JSON values.
+
+        Args:
+            route: The route, such as ``summarize`` or ``/v1/summarize``; by default a method's own name.
+            timeout: Seconds to wait for the answer.
+            arguments: The method's arguments; NumPy and pandas values are made plain.
+
+        Returns:
+            What it returned: the value of a JSON answer, text, or bytes of any other kind.
+
+        Raises:
+            IntegrationError: There is no such route, the arguments do not fit, or the method failed.
+            IntegrationUnavailableError: The server does not answer, or is not running any more.
+        """
+        operation = "call"
         try:
-            status, answer = self._request("POST", "/predict", body.encode(), timeout=timeout)
+            body = json.dumps({key: plain(value) for key, value in arguments.items()}, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise self._error(
+                f"The arguments cannot be sent: {error}",
+                operation=operation,
+                hint="use plain values and NumPy or pandas types",
+            ) from error
+        path = "/" + route.removeprefix("/")
+        answer, kind = self._post(
+            path, body, operation=operation, what=f"the call of {path}", timeout=timeout
+        )
+        if kind == "application/json":
+            return json.loads(answer)
+        return answer.decode() if kind.startswith("text/") else answer
+
+    def _post(self, path: str, body: str, *, operation: str, what: str, timeout: float) -> tuple[bytes, str]:
+        """Return the answer to a request and its media type, or raise what the server says against it."""
+        try:
+            status, kind, answer = self._request("POST", path, body.encode(), timeout=timeout)
         except (OSError, http.client.HTTPException) as error:
             state = (
                 f"does not answer ({error or type(error).__name__})" if self.running() else "is not running"
@@ -140,22 +183,23 @@ class Server:
             raise IntegrationUnavailableError(
                 f"The server of {self.tag} at {self.url} {state}",
                 tool="bentoml",
-                operation="predict",
+                operation=operation,
                 workspace=self.workspace,
                 details={"log": str(self.log)},
                 hint=f"start it again with serve({self.tag!r}); its log is {self.log}",
             ) from error
         if status == http.client.OK:
-            predictions: list[Any] = json.loads(answer)["predictions"]
-            return predictions
+            return answer, kind
         if 400 <= status < 500:
             raise self._error(
-                f"{self.tag} refused the rows: {explain(answer)}",
-                hint=f"compare the rows with the model's signature at {self.url}/docs.json",
+                f"{self.tag} refused {what}: {explain(answer)}",
+                operation=operation,
+                hint=f"compare with what it takes, at {self.url}/docs.json",
                 status=status,
             )
         raise self._error(
             f"{self.tag} failed with status {status}: {explain(answer)}",
+            operation=operation,
             hint=f"see the log {self.log}",
             status=status,
             log=log_tail(self.log),
@@ -193,21 +237,21 @@ class Server:
 
     def _request(
         self, method: str, path: str, body: bytes | None = None, *, timeout: float
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, str, bytes]:
         # Not through a proxy from the environment, and one connection a call, so threads share nothing.
         connection = http.client.HTTPConnection(self._address, self.port, timeout=timeout)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
-            return response.status, response.read()
+            return response.status, response.headers.get_content_type(), response.read()
         finally:
             connection.close()
 
-    def _error(self, message: str, *, hint: str, **details: Any) -> IntegrationError:
+    def _error(self, message: str, *, operation: str, hint: str, **details: Any) -> IntegrationError:
         return IntegrationError(
             message,
             tool="bentoml",
-            operation="predict",
+            operation=operation,
             workspace=self.workspace,
             details=details,
             hint=hint,

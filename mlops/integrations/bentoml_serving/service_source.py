@@ -8,6 +8,7 @@ from typing import Final
 
 from mlops.integrations.bentoml_serving.entries import BENTO_FILE
 
+READY_PATH: Final = "/readyz"
 SERVICE_PACKAGE: Final = "mlops_service"
 SERVICE_CLASS: Final = f"{SERVICE_PACKAGE}.service:PyfuncService"
 # The patterns of what belongs into the Bento, for BentoML.
@@ -24,8 +25,8 @@ def has_own_service(bento: Path) -> bool:
     return (bento / "src" / SERVICE_PACKAGE).is_dir()
 
 
-def service_name(bento: Path) -> str:
-    """Return the name that a Bento's entry service has in BentoML's configuration.
+def entry_service(bento: Path) -> tuple[str, str]:
+    """Return the name of a Bento's entry service in BentoML's configuration, and where it says it is ready.
 
     Args:
         bento: The Bento's directory.
@@ -33,7 +34,13 @@ def service_name(bento: Path) -> str:
     import yaml
 
     values = yaml.safe_load((bento / BENTO_FILE).read_bytes())
-    return str(values["entry_service"])
+    name = str(values["entry_service"])
+    configs = [
+        service.get("config") or {} for service in values.get("services") or () if service["name"] == name
+    ]
+    # A service with a path prefix, or one in front of another server, has its own.
+    endpoints = configs[0].get("endpoints") or {} if configs else {}
+    return name, str(endpoints.get("readyz") or READY_PATH)
 
 
 def copy_service(directory: Path) -> None:

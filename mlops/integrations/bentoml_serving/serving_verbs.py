@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from mlops import names
 from mlops.errors import ConfigError, IntegrationError, IntegrationNotInstalledError, ModelNotFoundError
-from mlops.integrations.bentoml_serving import prediction_log, starting
+from mlops.integrations.bentoml_serving import prediction_log, starting, user_service
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
+from mlops.integrations.bentoml_serving.inputs import check_labels
 from mlops.integrations.bentoml_serving.lookup import resolve
 from mlops.integrations.bentoml_serving.server import Server
 from mlops.integrations.bentoml_serving.store import BentoStore
@@ -37,6 +38,60 @@ class ServingVerbs:
         self.store = BentoStore(
             context.workspace, prefix=self.prefix, lock_timeout=context.settings.lock_timeout
         )
+
+    def deploy_service(
+        self,
+        service: Any,
+        *,
+        name: str,
+        version: str | int,
+        models: Sequence[Deployment | str] = (),
+        requirements: Sequence[str] | None = None,
+        labels: Mapping[str, Any] | None = None,
+    ) -> Deployment:
+        """Package a BentoML service of your own as a Bento, ``<project>.<name>:<version>``.
+
+        ``serve`` starts it like a model, and ``Server.call`` calls its routes. The same version with the same
+        source can be deployed again and gives what is already there.
+
+        Args:
+            service: A class with ``@bentoml.service``, ``"module:Class"``, or the path of a Python file. The
+                package it is in is packaged whole; of a single file, the modules beside it that it imports.
+            name: The service's name without the project's prefix.
+            version: The version, such as ``3``.
+            models: The deployments, or tags, that it loads, such as with ``bentoml.models.BentoModel(tag)``.
+            requirements: The packages it needs, as requirement lines; those of its models by default.
+            labels: Text labels; ``project``, ``model`` and ``version`` are added.
+
+        Raises:
+            InvalidModelNameError: The name or version breaks the naming rule.
+            ModelNotFoundError: One of the models is not there.
+            IntegrationError: The service is defined in a notebook or the program itself, its build failed, or
+                the version exists with something else.
+            IntegrationNotInstalledError: BentoML is not installed.
+        """
+        operation = "deploy_service"
+        full = self._tag_name(name, operation)
+        version = names.validate_version(version, project=self.project, operation=operation)
+        checked = check_labels(labels, operation=operation, workspace=self.project)
+        self._require_installed(operation)
+        tags = [each.tag if isinstance(each, Deployment) else each for each in models]
+        with self.store.reporting(f"{full}:{version} could not be stored", operation):
+            return self.store.deployment(
+                user_service.deploy(
+                    self.store,
+                    service,
+                    model=name,
+                    name=full,
+                    version=version,
+                    models=[
+                        self._readable(resolve(self.store, tag, None, operation), operation) for tag in tags
+                    ],
+                    requirements=requirements,
+                    labels={"project": self.project, "model": name, "version": version, **checked},
+                    operation=operation,
+                )
+            )
 
     def serve(
         self,

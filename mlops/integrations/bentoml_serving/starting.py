@@ -21,7 +21,7 @@ from mlops.files import write_atomic
 from mlops.integrations.bentoml_serving.environment import child_environment
 from mlops.integrations.bentoml_serving.prediction_log import log_directory
 from mlops.integrations.bentoml_serving.server import Server, log_tail
-from mlops.integrations.bentoml_serving.service_source import has_own_service, service_name
+from mlops.integrations.bentoml_serving.service_source import entry_service, has_own_service
 from mlops.integrations.bentoml_serving.staging import claim, sweep
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ def _spawn(
         tag=bento.tag,
         workspace=store.workspace.project_name,
         log=log,
+        ready_path=entry_service(bento.path)[1],
     )
     return server, home
 
@@ -197,7 +198,7 @@ def _spawn(
 def _configuration(bento: StoreEntry, workers: int | None) -> dict[str, str]:
     if workers is None:
         return {}
-    services = {service_name(bento.path): {"workers": workers}}
+    services = {entry_service(bento.path)[0]: {"workers": workers}}
     return {"BENTOML_CONFIG_OVERRIDES": json.dumps({"services": services})}
 
 

@@ -155,8 +155,8 @@ class BentoStore:
         return entries.read(path, kind=other, prefix=self.prefix) if path.is_dir() else None
 
     def deployment(self, entry: StoreEntry) -> Deployment:
-        """Describe a readable model together with its Bento."""
-        bento = self.twin(entry)
+        """Describe a readable model together with its Bento, or the Bento of a service of the user's own."""
+        bento = entry if entry.kind == "bento" else self.twin(entry)
         if entry.created_at is None:
             raise ValueError(entry.error)
         return Deployment(
@@ -164,7 +164,7 @@ class BentoStore:
             model=entry.model,
             version=entry.version,
             tag=entry.tag,
-            model_tag=entry.tag,
+            model_tag=entry.tag if entry.kind == "model" else None,
             bento_tag=bento.tag if bento and not bento.error else None,
             path=entry.path,
             size=measure(entry.path).bytes if entry.size is None else entry.size,
