@@ -30,9 +30,6 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "string": "text",
     "datetime": "2026-01-01T00:00:00",
     "binary": "AA==",
-    "array": [],
-    "object": {},
-    "map": {},
 }
 
 
@@ -54,7 +51,16 @@ def serve(
     host: Annotated[
         str, typer.Option(help="The address to listen on; there is no authentication.")
     ] = "127.0.0.1",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that predict at the same time.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that predict at the same time.", show_default="one"),
+    ] = None,
+    log_predictions: Annotated[
+        bool, typer.Option("--log/--no-log", help="Log requests and predictions in the project.")
+    ] = True,
+    sample_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of requests that is logged.")
+    ] = 1.0,
 ) -> None:
     """Serve a packaged model until Ctrl-C or SIGTERM, which end the server and exit with 0."""
     from mlops.client import MLOpsClient
@@ -66,7 +72,14 @@ def serve(
         client = MLOpsClient(project, workspace_manager=manager)
         typer.echo("Starting; loading the model takes some seconds ...", err=True)
         with client.serve(
-            model, version=version, alias=alias, port=port, host=host, workers=workers
+            model,
+            version=version,
+            alias=alias,
+            port=port,
+            host=host,
+            workers=workers,
+            log_predictions=log_predictions,
+            sample_rate=sample_rate,
         ) as server:
             typer.echo(f"{server.tag}: {server.url} (Ctrl-C stops it)")
             typer.echo(_request(server, client.serving.inputs(server.tag)))
@@ -105,8 +118,15 @@ def _row(inputs: list[dict[str, Any]]) -> Any:
 
 
 def _value(column: dict[str, Any]) -> Any:
-    if column["type"] != "tensor":
-        return _EXAMPLES.get(column["type"])
+    kind = column["type"]
+    if kind == "array":
+        return [_value(column["items"])]
+    if kind == "map":
+        return {"key": _value(column["values"])}
+    if kind == "object":
+        return {name: _value(part) for name, part in column["properties"].items()}
+    if kind != "tensor":
+        return _EXAMPLES.get(kind)
     spec = column["tensor-spec"]
     value: Any = 0 if spec["dtype"].startswith(("int", "uint")) else 0.0
     # The first dimension counts the rows; another that may have any length gets one.

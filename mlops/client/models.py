@@ -139,8 +139,10 @@ class ModelVerbs(ProjectSession):
         alias: str | None = None,
         port: int | None = None,
         host: str = "127.0.0.1",
-        workers: int = 1,
+        workers: int | None = None,
         timeout: float = 120,
+        log_predictions: bool = True,
+        sample_rate: float = 1.0,
     ) -> Server:
         """Start a packaged model as a child process and wait until it answers.
 
@@ -150,8 +152,11 @@ class ModelVerbs(ProjectSession):
             alias: An alias such as ``production``, instead of a version.
             port: The port; a free one by default.
             host: The address to listen on. There is no authentication: keep it local, or behind a proxy.
-            workers: Processes that predict at the same time.
+            workers: Processes that predict at the same time; by default as many as the service says, for
+                a model one.
             timeout: Seconds to wait for it.
+            log_predictions: Log requests and predictions in the project.
+            sample_rate: The share of requests that is logged, 0 to 1.
 
         Returns:
             A handle with ``url``, ``predict(rows)`` and ``stop()``; it can be used in a ``with`` statement.
@@ -163,5 +168,12 @@ class ModelVerbs(ProjectSession):
         """
         target, found = packaged(self, model, version=version, alias=alias, operation="serve")
         return self.serving.serve(
-            target, version=found, port=port, host=host, workers=workers, timeout=timeout
+            target,
+            version=found,
+            port=port,
+            host=host,
+            workers=workers,
+            timeout=timeout,
+            log_predictions=log_predictions,
+            sample_rate=sample_rate,
         )
