@@ -163,9 +163,14 @@ def refuse_in_use(context: ToolContext, *, operation: str) -> None:
 
     Raises:
         WorkspaceError: It says which.
+        MLOpsError: A tool cannot say, because its store is damaged or its server cannot be reached.
     """
     project = context.workspace.project_name
-    at_work = [each for tool in tools.registered() for each in tools.create(tool, context).in_use()]
+    try:
+        at_work = [each for tool in tools.registered() for each in tools.create(tool, context).in_use()]
+    except MLOpsError as error:
+        error.operation = operation
+        raise
     if at_work:
         raise WorkspaceError(
             f"The project {project!r} is in use: {'; '.join(at_work[:5])}"
