@@ -1,15 +1,19 @@
-"""What one project holds across its tools: states, counts, artifacts, storage, and all of it as one file."""
+"""What one project holds across its tools: states, counts, artifacts and storage."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mlops.client import model_metrics
+from mlops.client.limits import check_limit
 from mlops.errors import ConfigError, IntegrationError, IntegrationNotInstalledError
-from mlops.files import contained, measure, write_atomic
+from mlops.files import contained, measure
 from mlops.integrations.mlflow_tracking import artifacts as run_files
 from mlops.workspace import tools
 from mlops.workspace.model import DIRECTORIES, ProjectWorkspace
@@ -17,8 +21,7 @@ from mlops.workspace.model import DIRECTORIES, ProjectWorkspace
 if TYPE_CHECKING:
     from mlops.client.session import ProjectSession
 
-EXPORT_SCHEMA: Final = 1
-ARTIFACT_TYPES: Final = ("model", "data", "report", "file")
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def tool_status(
@@ -46,9 +49,11 @@ def statistics(client: ProjectSession) -> dict[str, Any]:
     """Return exact counts of what a project holds."""
     held = {tool: client.adapter(tool).summary() for tool in ("mlflow", "dvc", "bentoml", "evidently")}
     by_status: dict[str, int] = held["mlflow"]["runs_by_status"]
-    kinds = dict.fromkeys(ARTIFACT_TYPES, 0)
-    for artifact in _all_artifacts(client):
-        kinds[artifact["type"]] += 1
+    kinds = Counter(
+        {kind: sum(1 for _ in source(client)) for kind, source in _SOURCES.items() if kind != "metrics"}
+    )
+    # The values themselves need not be read to count them.
+    kinds["metrics"] = client.tracking.measured_runs() + len(model_metrics.recorded(client.workspace))
     return {
         "project_name": client.project_name,
         "created_at": client.workspace.created_at.isoformat(),
@@ -61,8 +66,8 @@ def statistics(client: ProjectSession) -> dict[str, Any]:
         "total_data_versions": held["dvc"]["versions"],
         "total_bentos": held["bentoml"]["bentos"],
         "total_checks": held["evidently"]["checks"],
-        "total_artifacts": sum(kinds.values()),
-        "artifacts_by_type": kinds,
+        "total_artifacts": kinds.total(),
+        "artifacts_by_type": {kind: kinds[kind] for kind in ARTIFACT_TYPES},
     }
 
 
@@ -77,8 +82,9 @@ def artifacts(
         limit: At most so many; None for all.
 
     Raises:
-        ConfigError: The type is unknown.
+        ConfigError: The type is unknown, or the limit no whole number of at least 0.
     """
+    check_limit(limit, operation="get_artifacts", workspace=client.project_name)
     if artifact_type is not None and artifact_type not in ARTIFACT_TYPES:
         raise ConfigError(
             f"There is no artifact type {artifact_type!r}",
@@ -86,9 +92,26 @@ def artifacts(
             workspace=client.project_name,
             hint=f"types are: {', '.join(ARTIFACT_TYPES)}",
         )
-    found = [a for a in _all_artifacts(client) if artifact_type in (None, a["type"])]
-    found.sort(key=lambda artifact: artifact["created_at"], reverse=True)
-    return found[:limit]
+    found = each_artifact(client, artifact_type, newest=limit)
+    if limit is None:
+        return sorted(found, key=_time, reverse=True)
+    return heapq.nlargest(limit, found, key=_time)
+
+
+def each_artifact(
+    client: ProjectSession, artifact_type: str | None = None, *, newest: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield what a project produced, one type after the other.
+
+    Args:
+        client: The project.
+        artifact_type: One of ``ARTIFACT_TYPES``, or None for all.
+        newest: No older ones are asked for than so many of a type, where that saves work; None for all.
+    """
+    for kind, source in _SOURCES.items():
+        if artifact_type in (None, kind):
+            found = source(client)
+            yield from itertools.islice(found, newest) if kind == "metrics" else found
 
 
 def storage(workspace: ProjectWorkspace) -> dict[str, Any]:
@@ -96,23 +119,6 @@ def storage(workspace: ProjectWorkspace) -> dict[str, Any]:
     parts = {directory: measure(workspace.root_path / directory).bytes for directory in DIRECTORIES}
     total = measure(workspace.root_path).bytes
     return {**{f"{part}_bytes": size for part, size in parts.items()}, "total_bytes": total}
-
-
-def export_metadata(client: ProjectSession, path: Path) -> Path:
-    """Write a project's configuration, runs, artifacts and counts as one JSON file, whole or not at all."""
-    document = {
-        "schema": EXPORT_SCHEMA,
-        "exported_at": datetime.now(UTC).isoformat(),
-        "workspace": client.workspace.to_dict(),
-        "stats": statistics(client),
-        "runs": client.tracking.list_runs(limit=None),
-        "artifacts": artifacts(client, limit=None),
-        "checks": client.monitoring.history(),
-    }
-    target = path.expanduser().absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(target, json.dumps(document, indent=2, default=_plain, ensure_ascii=False) + "\n")
-    return target
 
 
 def path_inside(workspace: ProjectWorkspace, subdir: str | None) -> Path:
@@ -128,15 +134,19 @@ def path_inside(workspace: ProjectWorkspace, subdir: str | None) -> Path:
     return path
 
 
-def _all_artifacts(client: ProjectSession) -> Iterator[dict[str, Any]]:
-    for version in client.tracking.models.list():
+def _models(client: ProjectSession) -> Iterator[dict[str, Any]]:
+    prefix = client.tracking.model_prefix
+    for version in client.tracking.model_versions():
         yield {
-            "name": f"{version.name}:{version.version}",
+            "name": f"{version.name.removeprefix(prefix)}:{version.version}",
             "type": "model",
             "created_at": version.created_at,
             "run_id": version.run_id,
-            "uri": version.uri,
+            "uri": f"models:/{version.name}/{version.version}",
         }
+
+
+def _data(client: ProjectSession) -> Iterator[dict[str, Any]]:
     for data in client.data.history():
         yield {
             "name": data.name,
@@ -145,6 +155,37 @@ def _all_artifacts(client: ProjectSession) -> Iterator[dict[str, Any]]:
             "run_id": None,
             "uri": f"md5:{data.md5}",
         }
+
+
+def _metrics(client: ProjectSession) -> Iterator[dict[str, Any]]:
+    """Yield the sets of values, newest first: one per run that has any, and what was measured of models."""
+    of_runs = (
+        {
+            "name": run["run_name"],
+            "type": "metrics",
+            "created_at": run["start_time"],
+            "run_id": run["run_id"],
+            "uri": f"runs:/{run['run_id']}",
+            "metrics": run["metrics"],
+        }
+        for run in client.tracking.each_run()
+        if run["metrics"]
+    )
+    of_models = (
+        {
+            "name": record["model_name"],
+            "type": "metrics",
+            "created_at": record["created_at"],
+            "run_id": record["run_id"],
+            "uri": f"{model_metrics.FILE_NAME}:{record['model_name']}",
+            "metrics": record["metrics"],
+        }
+        for record in model_metrics.recorded(client.workspace)
+    )
+    return heapq.merge(of_runs, of_models, key=_time, reverse=True)
+
+
+def _reports(client: ProjectSession) -> Iterator[dict[str, Any]]:
     for check in client.monitoring.history():
         yield {
             "name": check["snapshot_id"],
@@ -153,9 +194,23 @@ def _all_artifacts(client: ProjectSession) -> Iterator[dict[str, Any]]:
             "run_id": None,
             "uri": f"snapshot:{check['snapshot_id']}",
         }
+
+
+def _files(client: ProjectSession) -> Iterator[dict[str, Any]]:
     for file in run_files.files(client.tracking):
         yield {**file, "type": "file"}
 
 
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+_SOURCES: Final[Mapping[str, Callable[[ProjectSession], Iterator[dict[str, Any]]]]] = {
+    "model": _models,
+    "data": _data,
+    "metrics": _metrics,
+    "report": _reports,
+    "file": _files,
+}
+ARTIFACT_TYPES: Final = tuple(_SOURCES)
+
+
+def _time(artifact: dict[str, Any]) -> datetime:
+    created: datetime | None = artifact["created_at"]
+    return created or _NEVER

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops.client import inventory
+from mlops.client import inventory, metadata_export
 from mlops.client.session import ProjectSession
 from mlops.integrations.mlflow_tracking import comparison
 from mlops.workspace import tools
@@ -100,11 +100,20 @@ class QueryVerbs(ProjectSession):
     def get_artifacts(
         self, artifact_type: str | None = None, limit: int | None = 100
     ) -> list[dict[str, Any]]:
-        """Return what the project produced, newest first: models, data versions, reports and run files.
+        """Return what the project produced, newest first.
 
         Args:
-            artifact_type: ``model``, ``data``, ``report`` or ``file``.
+            artifact_type: ``model`` (a registered version), ``data`` (a data version), ``metrics`` (the
+                latest values of a run, or what ``Project.log_model_metrics`` recorded), ``report`` (a
+                monitoring check) or ``file`` (a file that a run stored).
             limit: At most so many; None for all.
+
+        Returns:
+            Dictionaries with ``name``, ``type``, ``created_at`` (aware), ``run_id`` (or None) and ``uri``; a
+            file has its ``bytes``, and metrics have their values in ``metrics``.
+
+        Raises:
+            ConfigError: The type is unknown, or the limit no whole number of at least 0.
         """
         return inventory.artifacts(self, artifact_type=artifact_type, limit=limit)
 
@@ -119,10 +128,18 @@ class QueryVerbs(ProjectSession):
     def export_metadata(self, path: Path | str) -> Path:
         """Write everything known about the project, except the stored files themselves, as one JSON file.
 
+        It holds every run, however many there are, and ``mlops.MetadataExport`` reads it back.
+
         Args:
-            path: The file to write, whole or not at all.
+            path: The file to write, whole or not at all; its directories are created.
+
+        Returns:
+            The file's absolute path.
+
+        Raises:
+            ConfigError: The path is a directory.
         """
-        return inventory.export_metadata(self, Path(path))
+        return metadata_export.write(self, Path(path))
 
     def get_workspace_path(self, subdir: str | None = None) -> Path:
         """Return the workspace's directory, or the path of something inside it.
