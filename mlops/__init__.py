@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "mlops.client": ("MLOpsClient", "create_client"),
+    "mlops.client.metadata_export": ("MetadataExport",),
+    "mlops.project": ("Project", "ProjectManager"),
     "mlops.workspace": ("BootstrapResult", "ProjectWorkspace", "WorkspaceManager"),
     "mlops.errors": (
         "ArchiveError",
@@ -49,7 +51,10 @@ __all__ = ["__version__", *sorted(_MODULE_OF)]
 if TYPE_CHECKING:
     from mlops.client import MLOpsClient as MLOpsClient
     from mlops.client import create_client as create_client
+    from mlops.client.metadata_export import MetadataExport as MetadataExport
     from mlops.errors import *  # noqa: F403
+    from mlops.project import Project as Project
+    from mlops.project import ProjectManager as ProjectManager
     from mlops.workspace import BootstrapResult as BootstrapResult
     from mlops.workspace import ProjectWorkspace as ProjectWorkspace
     from mlops.workspace import WorkspaceManager as WorkspaceManager
