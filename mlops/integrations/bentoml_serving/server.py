@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,9 @@ STOP_SECONDS: Final = 8.0
 HEALTH_TIMEOUT_SECONDS: Final = 2.0
 PREDICT_TIMEOUT_SECONDS: Final = 60.0
 LOG_TAIL_LINES: Final = 25
+# What BentoML logs before the traceback of a service's __init__, and how each of its log records begins.
+_LOADING_FAILED: Final = "Initializing service error"
+_LOG_RECORD: Final = re.compile(r"^\d{4}-\d\d-\d\dT", re.MULTILINE)
 
 
 class Server:
@@ -256,6 +260,23 @@ class Server:
             details=details,
             hint=hint,
         )
+
+
+def loading_failure(path: Path) -> str | None:
+    """Return why a worker could not start, from the server's log, or None.
+
+    BentoML starts such a worker again and again, so the server itself goes on.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    _, failed, rest = text.partition(_LOADING_FAILED)
+    if not failed:
+        return None
+    traceback = _LOG_RECORD.split(rest, maxsplit=1)[0]
+    reasons = [line for line in traceback.splitlines() if line and not line.startswith((" ", "Traceback"))]
+    return reasons[-1] if reasons else ""
 
 
 def log_tail(path: Path) -> str:

@@ -20,7 +20,7 @@ from mlops.errors import IntegrationError, IntegrationUnavailableError
 from mlops.files import write_atomic
 from mlops.integrations.bentoml_serving.environment import child_environment
 from mlops.integrations.bentoml_serving.prediction_log import log_directory
-from mlops.integrations.bentoml_serving.server import Server, log_tail
+from mlops.integrations.bentoml_serving.server import Server, loading_failure, log_tail
 from mlops.integrations.bentoml_serving.service_source import entry_service, has_own_service
 from mlops.integrations.bentoml_serving.staging import claim, sweep
 
@@ -67,7 +67,8 @@ def start(
         sample_rate: The share of requests that is logged, 0 to 1.
 
     Raises:
-        IntegrationError: The server ended before it was ready; the message has the end of its log.
+        IntegrationError: The server ended before it was ready, or the model could not be loaded; the message
+            has the reason.
         IntegrationUnavailableError: It was not ready in time, or the port is taken.
     """
     deadline = time.monotonic() + timeout
@@ -94,6 +95,14 @@ def start(
         alive = server.running()
         server.stop()
         tail = log_tail(server.log)
+        if (reason := loading_failure(server.log)) is not None:
+            raise _failure(
+                store,
+                f"{bento.tag} could not be loaded by its server: {reason}",
+                f"the whole traceback is in {server.log}",
+                IntegrationError,
+                tail,
+            )
         if alive:
             raise _failure(
                 store,
@@ -217,6 +226,8 @@ def _wait(server: Server, deadline: float) -> bool:
         # Another server may have taken the port meanwhile, and would answer for this one.
         if server.healthy() and _listens(server):
             return True
+        if loading_failure(server.log) is not None:
+            return False
         time.sleep(POLL_SECONDS)
     return False
 
