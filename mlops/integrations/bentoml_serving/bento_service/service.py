@@ -24,6 +24,8 @@ from .rows import RowReader
 # Raised by a model that was given data it cannot use; MLflow's own server answers these with 400 as well.
 _DATA_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
+_BODY_BYTES = "mlops.body_bytes"
+
 
 class Arguments(pydantic.BaseModel):
     """What one Bento serves.
@@ -57,7 +59,7 @@ class PredictRequest(bentoml.IODescriptor):  # type: ignore[misc]
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> Any:
         """Read a request's body as JSON, whatever it calls itself."""
-        body = await request.body()
+        body = await _body(request)
         exact = reader.read_exactly(body)
         if exact is None:
             return cls.model_validate_json(body or b"{}")
@@ -79,7 +81,7 @@ class InvocationsRequest(bentoml.IODescriptor):  # type: ignore[misc]
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> Any:
         """Read a request's body as CSV if it says so, else as JSON."""
-        body = await request.body()
+        body = await _body(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "text/csv":
             return cls.model_validate_json(body or b"{}")
         try:
@@ -114,6 +116,13 @@ class ModelDescription(pydantic.BaseModel):
     metadata: dict[str, Any]
     signature: dict[str, Any] | None
     mlflow_version: str | None
+
+
+async def _body(request: Request) -> bytes:
+    body = await request.body()
+    # For the log: a client need not say how much it sends.
+    request.scope[_BODY_BYTES] = len(body)
+    return body
 
 
 _description: dict[str, Any] = {}
@@ -216,7 +225,7 @@ class PyfuncService:
                 # As in the header X-BentoML-Request-ID of the answer.
                 request_id=format(number, "016x"),
                 latency_ms=(time.perf_counter() - started) * 1000,
-                size=int(ctx.request.headers.get("content-length") or 0),
+                size=ctx.request.scope[_BODY_BYTES],
             )
 
 
