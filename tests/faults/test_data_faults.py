@@ -9,10 +9,12 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mlops.errors import DataIntegrityError, IntegrationUnavailableError
 from mlops.integrations.dvc_data import DVCData
 from mlops.workspace.tools import ToolContext
 
@@ -26,6 +28,8 @@ from mlops.workspace.tools import ToolContext
 root, folder = Path(sys.argv[1]), Path(sys.argv[2])
 data = DVCData(ToolContext(ProjectWorkspace.load_metadata(root), ProjectSettings()))
 """
+
+MakeContext = Callable[..., ToolContext]
 
 
 @pytest.fixture
@@ -209,3 +213,214 @@ def test_a_full_disk_is_an_error_and_nothing_is_recorded(data: DVCData, tmp_path
     assert [version.pushed for version in data.history()] == [True, False]
     assert data.push().objects == 1
     assert data.verify().ok
+
+
+def objects_of(data: DVCData, place: str) -> Path:
+    return data.context.workspace.dvc_path / place / "files" / "md5"
+
+
+def damage(path: Path) -> None:
+    """Other bytes of the same length, with the time and mode of before."""
+    status = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    path.chmod(0o444)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("step", ["jsonlines.append", "remote", "cache"])
+def test_a_kill_in_the_middle_of_gc_leaves_no_listed_version_in_pieces(
+    data: DVCData, tmp_path: Path, step: str
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for number in range(6):
+        (folder / str(number)).write_text(f"old {number}")
+    old = data.add(folder)
+    for number in range(3, 6):
+        (folder / str(number)).write_text(f"new {number}")
+    new = data.add(folder)
+    data.push()
+    process = child(
+        data,
+        folder,
+        """
+        from mlops.integrations.dvc_data import garbage, object_directory
+        count = 0
+        def stop(*arguments):
+            print("mark", flush=True)
+            time.sleep(60)
+        remove = object_directory.ObjectDirectory.remove
+        def after_two(self, md5):
+            global count
+            count += sys.argv[3] in str(self.root)
+            if count == 3:
+                stop()
+            remove(self, md5)
+        if sys.argv[3] == "jsonlines.append":
+            garbage.jsonlines.append = stop
+        else:
+            object_directory.ObjectDirectory.remove = after_two
+        data.gc(dry_run=False, remote=True)
+        """,
+        step,
+    )
+    kill_at_mark(process)
+    listed = [version.md5 for version in data.history()]
+    assert listed == ([old.md5, new.md5] if step == "jsonlines.append" else [new.md5])
+    # What is listed is whole, wherever it is looked for.
+    assert data.verify().ok
+    data.gc(dry_run=False, remote=True)
+    for place in (".dvc/cache", "remote"):
+        left = {path.parent.name + path.name for path in objects_of(data, place).glob("*/*")}
+        assert len(left) == 7
+        assert old.md5 not in left
+    shutil.rmtree(objects_of(data, ".dvc/cache"))
+    shutil.rmtree(folder)
+    data.pull()
+    assert (folder / "0").read_text() == "old 0"
+
+
+def test_a_lost_cache_object_is_named_and_comes_back(data: DVCData, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("1")
+    version = data.add(source)
+    lost = objects_of(data, ".dvc/cache") / version.md5[:2] / version.md5[2:]
+    lost.unlink()
+    with pytest.raises(DataIntegrityError, match=r"Neither the cache nor the remote holds external:.*a\.csv"):
+        data.push()
+    assert data.verify().missing == (f"{version.name}@{version.md5}",)
+    data.add(source)
+    data.push()
+    lost.unlink()
+    assert data.verify().ok
+    source.unlink()
+    data.pull()
+    assert source.read_text() == "1"
+
+
+def test_a_damaged_remote_object_is_found_and_mended(data: DVCData, tmp_path: Path) -> None:
+    source = tmp_path / "set"
+    source.mkdir()
+    for name in ("a", "b"):
+        (source / name).write_text(name)
+    version = data.add(source)
+    data.push()
+    remote = objects_of(data, "remote")
+    file = next(path for path in remote.glob("*/*") if path.suffix != ".dir")
+    for damaged in (file, remote / version.md5[:2] / version.md5[2:]):
+        damage(damaged)
+        assert data.push().objects == 0
+        report = data.verify()
+        assert (report.damaged, report.missing, len(report.gaps)) == ((str(damaged),), (), 1)
+        assert data.push(repair=True).objects == 1
+        assert data.verify().ok
+    # With the cache lost there is nothing to mend it with: that is an error, and nothing more is lost.
+    damage(file)
+    shutil.rmtree(objects_of(data, ".dvc/cache"))
+    with pytest.raises(DataIntegrityError, match="Neither the cache nor the remote"):
+        data.pull(destination=tmp_path / "elsewhere")
+    with pytest.raises(DataIntegrityError, match="Neither the cache nor the remote"):
+        data.push(repair=True)
+    assert file.exists()
+    assert not (tmp_path / "elsewhere").exists()
+    data.add(source)
+    data.push(repair=True)
+    assert data.verify().ok
+
+
+def test_a_cached_object_that_rots_is_mended_from_the_remote(data: DVCData, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("1")
+    version = data.add(source)
+    data.push()
+    cached = objects_of(data, ".dvc/cache") / version.md5[:2] / version.md5[2:]
+    damage(cached)
+    assert data.verify().damaged == (str(cached),)
+    data.push(repair=True)
+    assert cached.read_text() == "1"
+    assert data.verify().ok
+
+
+def test_a_remote_that_lost_files_of_a_directory_is_a_gap(data: DVCData, tmp_path: Path) -> None:
+    source = tmp_path / "set"
+    source.mkdir()
+    for name in ("a", "b", "c"):
+        (source / name).write_text(name)
+    version = data.add(source)
+    data.push()
+    gone = [path for path in objects_of(data, "remote").glob("*/*") if path.suffix != ".dir"][:2]
+    for path in gone:
+        path.unlink()
+    report = data.verify()
+    assert not report.ok
+    assert len(report.gaps) == 2
+    assert all(f"@{version.md5}" in label for label in report.gaps)
+    cache = objects_of(data, ".dvc/cache")
+    cache.rename(tmp_path / "kept")
+    with pytest.raises(DataIntegrityError, match="and 1 more"):
+        data.pull(destination=tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
+    shutil.rmtree(cache)
+    (tmp_path / "kept").rename(cache)
+    assert data.push().objects == 2
+    assert data.verify().ok
+
+
+def test_an_unreachable_remote_stops_nothing_else(make_context: MakeContext, tmp_path: Path) -> None:
+    data = DVCData(make_context(dvc_remote_path="http://127.0.0.1:9/store"))
+    source = tmp_path / "a.csv"
+    source.write_text("1")
+    data.add(source)
+    # Nothing was pushed yet, so there is nothing to verify there.
+    assert data.verify().ok
+    with pytest.raises(IntegrationUnavailableError, match=r"127\.0\.0\.1:9/store/churn cannot be used"):
+        data.push()
+    source.unlink()
+    data.pull()
+    assert source.read_text() == "1"
+
+
+def test_what_a_progress_function_raises_ends_any_long_call(data: DVCData, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("1")
+    mine = OSError("stop")
+
+    def fail(done: int, total: int) -> None:
+        raise mine
+
+    data.add(source)
+    calls = [
+        lambda: data.push(progress=fail),
+        lambda: data.verify(progress=fail),
+        lambda: data.pull(destination=tmp_path / "b.csv", progress=fail),
+    ]
+    for call in calls:
+        with pytest.raises(OSError, match="stop") as caught:
+            call()
+        assert caught.value is mine
+    assert not (tmp_path / "b.csv").exists()
+    assert data.history()[0].pushed is False
+    data.push()
+    assert data.verify().ok
+
+
+def test_a_directory_of_thousands_of_files(data: DVCData, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for part in range(50):
+        (folder / f"part {part} ä").mkdir(parents=True)
+        for number in range(100):
+            (folder / f"part {part} ä" / f"{number}.txt").write_text(f"{part} {number}")
+    version = data.add(folder)
+    assert version.files == 5000
+    totals: list[tuple[int, int]] = []
+    assert data.push(progress=lambda done, total: totals.append((done, total))).objects == 5001
+    assert totals[-1][0] == totals[-1][1]
+    assert totals == sorted(totals)
+    shutil.rmtree(objects_of(data, ".dvc/cache"))
+    shutil.rmtree(folder)
+    data.pull()
+    assert (folder / "part 49 ä" / "99.txt").read_text() == "49 99"
+    start = time.process_time()
+    assert data.add(folder).md5 == version.md5
+    assert time.process_time() - start < 2

@@ -80,6 +80,8 @@ def push(
             event = pushed_event(location.identity, news, datetime.now(UTC))
             jsonlines.append(vault.ledger_path, [event])
             ledger.apply(event)
+    # What a gc took off the list meanwhile is nobody's loss.
+    entries = [entry for entry in entries if (entry.name, entry.md5) not in ledger.retired]
     if cleaned:
         # A gc of the remote came in between; what it took away is sent again.
         return push(vault, entries, operation, meter, repair=repair)
