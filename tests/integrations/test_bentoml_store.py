@@ -255,7 +255,16 @@ def test_values_that_bentoml_cannot_store_are_refused_by_name(serving: BentoServ
         store(serving, saved, labels={"project": "x"})
     with pytest.raises(IntegrationError, match="'stage': None"):
         store(serving, saved, labels={"stage": None})
+    for text in ("delete\x7f", "next\x85line", "half\ud800", "\uffff"):
+        for bad in ({"note": text}, {text: "note"}):
+            with pytest.raises(IntegrationError, match="control character"):
+                store(serving, saved, labels=bad)
+            with pytest.raises(IntegrationError, match="cannot store"):
+                store(serving, saved, metadata=bad)
     assert serving.models() == []
+    odd = {"note": "two\nlines, \t 'quotes\" \x1b[0m ünïcode \U0001f600", "empty": "", "long": "x" * 10_000}
+    assert store(serving, saved, labels=odd, metadata={"odd": odd}).labels.items() >= odd.items()
+    assert serving.get("iris", "1").metadata == {"odd": odd}
 
 
 def test_a_file_that_cannot_be_read_leaves_nothing(
