@@ -52,6 +52,10 @@ def run_again(
         imports: What is to be imported before everything that is installed.
     """
     directory = code / recipe.directory
+    if not directory.resolve().is_relative_to(code.resolve()):
+        directory = code
+    # One that held outputs only is not in git.
+    directory.mkdir(parents=True, exist_ok=True)
     arguments = split(command)
     shell = ["/bin/sh", "-c", _SHELL, "mlops", str(directory), str(output), *arguments]
     result = run_invocation(

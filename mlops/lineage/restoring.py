@@ -128,6 +128,8 @@ def pull(data: DVCData, placed: list[Placement], *, force: bool) -> list[tuple[P
     restored = []
     # The main version of a dataset last: it is the one that its name stands for.
     for each in sorted(placed, key=lambda item: item.use.main):
+        if each.in_code and each.home is not None:
+            _keep_inside(each.path, each.home)
         version = data.pull(version=each.use.md5, destination=each.path, force=force or each.in_code)[0]
         restored.append((each.path, replace(version, name=each.use.name)))
     return restored
@@ -212,6 +214,8 @@ def notes(
     elif recipe.dirty:
         where = "is applied to the checkout" if code.patched else f"is in {DIFF}"
         yield f"The code differed from the commit; the difference {where}."
+    if code.worktree is not None and (code.worktree / ".gitmodules").exists():
+        yield f"The code has submodules; get them with: git -C {code.worktree} submodule update --init"
     if recipe.environment is None:
         yield "The run recorded no environment."
     if recipe.command is None:
@@ -241,6 +245,17 @@ def _read_elsewhere(placed: list[Placement], data: DVCData) -> Iterator[str]:
 def restored(placed: list[Placement]) -> tuple[RestoredData, ...]:
     """Return placements as the account of a reproduction has them."""
     return tuple(RestoredData(each.use.name, each.use.md5, each.path) for each in placed)
+
+
+def _keep_inside(path: Path, home: PurePosixPath) -> None:
+    """Remove a link of the worktree on the way to a dataset if it leads out, to what is somebody else's."""
+    tree = path.parents[len(home.parts) - 1]
+    step = tree
+    for part in home.parts:
+        step = step / part
+        if step.is_symlink() and not step.resolve().is_relative_to(tree.resolve()):
+            step.unlink()
+            return
 
 
 def _copy(placed: Placement, directory: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from mlops import MLOpsClient
 from mlops.client.command import run_command
 from mlops.integrations.mlflow_tracking import code_state, packages, provenance
-from mlops.integrations.mlflow_tracking.invocation import MASK, Invocation, masked, split
+from mlops.integrations.mlflow_tracking.invocation import MASK, Invocation, invocation, masked, split
 from tests.integrations.test_mlflow_queries import server  # noqa: F401
 
 # Prints the tags a run would get, without the seconds that MLflow takes.
@@ -143,6 +144,25 @@ def test_a_command_line_survives_its_way_through_a_tag(tmp_path: Path) -> None:
     assert Invocation((sys.executable, tool, "-q"), tmp_path).portable(None)[0] == "pytest -q"
     assert Invocation(("sh", "x" * 10_000), tmp_path).portable(None)[0] == ""
     assert Invocation.from_text("no json") is None
+
+
+@pytest.mark.parametrize(
+    ("outer", "counts"),
+    [
+        ("make train", True),
+        ("bash -c 'python t.py'", True),
+        ("bash train.sh", True),
+        ("jupyter nbconvert --execute n.ipynb", True),
+        ("bash -l", False),
+        ("/bin/zsh", False),
+        ("python3", False),
+        ("jupyter lab --no-browser", False),
+        ("jupyter-lab", False),
+    ],
+)
+def test_a_session_in_which_a_person_works_is_no_command(tmp_path: Path, outer: str, counts: bool) -> None:
+    started = Invocation(tuple(shlex.split(outer)), tmp_path)
+    assert (invocation(started.to_text()) == started) is counts
 
 
 @pytest.mark.parametrize("start", ["-i", "stdin", "worker"])

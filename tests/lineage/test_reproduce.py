@@ -194,6 +194,30 @@ def test_it_is_run_again_with_its_own_code_and_data(trained: Trained, tmp_path: 
     assert (link.source, link.target) == (f"run:{trained.run_id}", f"run:{new['run_id']}")
 
 
+def test_links_of_the_code_never_lead_restored_data_out(trained: Trained, tmp_path: Path) -> None:
+    outside = tmp_path / "shared"
+    outside.mkdir()
+    (outside / "train.csv").write_text("somebody's own")
+    repository = trained.repository
+    away = tmp_path / "data"
+    (repository / "data").rename(away)
+    (repository / "data").symlink_to(outside)
+    git(repository, "add", "-f", "data")
+    git(repository, "commit", "-qm", "link", "data")
+    client = trained.client
+    client.tracking.client().set_tag(trained.run_id, "mlops.git_commit", git(repository, "rev-parse", "HEAD"))
+    client.tracking.client().delete_tag(trained.run_id, "mlops.code_diff")
+    (repository / "data").unlink()
+    away.rename(repository / "data")
+    git(repository, "rm", "-q", "--cached", "data")
+    git(repository, "commit", "-qm", "no link")
+    result = client.reproduce(trained.run_id, directory=tmp_path / "out", checkout=True, rerun=False)
+    assert (outside / "train.csv").read_text() == "somebody's own"
+    assert [data.path.read_text() for data in result.data] == ["1 2 3"]
+    assert result.code.worktree is not None
+    assert not (result.code.worktree / "data").is_symlink()
+
+
 def test_another_result_is_told(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("NOISE", "1.0001")

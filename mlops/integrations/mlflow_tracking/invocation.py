@@ -18,6 +18,8 @@ MASK: Final = "********"
 PYTHON: Final = "python"
 # MLflow refuses tag values of more than 8000 characters; half a command would be of no use.
 MAX_COMMAND: Final = 7500
+_SHELLS: Final = frozenset({"sh", "bash", "dash", "fish", "ksh", "zsh", "tmux", "screen", "ipython"})
+_SERVERS: Final = frozenset({"lab", "notebook", "server", "console"})
 _INTERPRETER: Final = re.compile(r"(?:python|pypy)[\d.]*")
 # The last word of an option's or variable's name. The tokens of language models are no secrets.
 _WORDS: Final = (
@@ -82,6 +84,20 @@ class Invocation:
         return line if len(line) <= MAX_COMMAND else "", where
 
 
+def invocation(started_by: str | None) -> Invocation | None:
+    """Return the command that does again what this process does.
+
+    Args:
+        started_by: What ``Invocation.to_text`` gave for a command that this process is part of. A shell or a
+            notebook server in which a person works does not count.
+
+    Returns:
+        That command, else the process's own; None if there is none, as in an interactive session.
+    """
+    outer = Invocation.from_text(started_by) if started_by else None
+    return outer if outer is not None and not _is_session(outer.arguments) else own_invocation()
+
+
 def own_invocation() -> Invocation | None:
     """Return how this process was started.
 
@@ -131,6 +147,14 @@ def split(line: str) -> list[str]:
     """
     arguments = shlex.split(line)
     return [sys.executable, *arguments[1:]] if arguments[:1] == [PYTHON] else arguments
+
+
+def _is_session(arguments: Sequence[str]) -> bool:
+    program, rest = Path(arguments[0]).name, arguments[1:]
+    if program.startswith("jupyter"):
+        return not rest or rest[0] in _SERVERS or program.removeprefix("jupyter-") in _SERVERS
+    shell = program in _SHELLS or _INTERPRETER.fullmatch(program) is not None
+    return shell and all(argument.startswith("-") for argument in rest)
 
 
 def _start_directory(script: str) -> Path:

@@ -24,7 +24,7 @@ from urllib.request import url2pathname
 from mlops.files import write_atomic
 from mlops.integrations.mlflow_tracking import code_state, packages
 from mlops.integrations.mlflow_tracking.code_state import COMMIT_TAG, DIRTY_TAG
-from mlops.integrations.mlflow_tracking.invocation import Invocation, own_invocation
+from mlops.integrations.mlflow_tracking.invocation import invocation
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking.adapter import MLflowTracking
@@ -163,9 +163,9 @@ def _of_process(started_by: str | None, directory: Path) -> dict[str, str]:
         script = code_state.program()
         if script is not None and script.is_relative_to(root) and not code_state.is_installed(script):
             found[SCRIPT_TAG] = script.relative_to(root).as_posix()
-    invocation = Invocation.from_text(started_by) if started_by else own_invocation()
-    if invocation is not None:
-        line, where = invocation.portable(root)
+    command = invocation(started_by)
+    if command is not None:
+        line, where = command.portable(root)
         if line:
             found[COMMAND_TAG] = line
             if root is not None:
