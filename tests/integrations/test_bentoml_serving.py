@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import psutil
 import pytest
 
 from mlops.errors import IntegrationError, IntegrationUnavailableError, ModelNotFoundError
-from mlops.integrations.bentoml_serving import BentoServing, Deployment, Server
+from mlops.integrations.bentoml_serving import BentoServing, Deployment, Server, prediction_log
 from mlops.settings import resolve
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext
@@ -87,9 +88,9 @@ def server(shared: BentoServing, deployment: Deployment) -> Iterator[Server]:
         yield running
 
 
-def post(server: Server, path: str, body: object) -> tuple[int, Any]:
+def post(server: Server, path: str, body: object, kind: str = "application/json") -> tuple[int, Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(server.url + path, data, {"Content-Type": "application/json"})  # noqa: S310
+    request = urllib.request.Request(server.url + path, data, {"Content-Type": kind})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return answer.status, json.loads(answer.read())
@@ -314,12 +315,75 @@ def test_mlflows_own_protocol_refuses_with_400(server: Server, body: dict[str, A
     assert post(server, "/invocations", body)[0] == 400
 
 
+def test_mlflows_own_protocol_in_csv(server: Server) -> None:
+    def send(text: bytes, kind: str = "text/csv; charset=utf-8") -> tuple[int, Any]:
+        return post(server, "/invocations", text, kind)
+
+    assert send(f"{COLUMN},count\n1.0,1\n5.0,4\n".encode()) == (200, {"predictions": [0, 1]})
+    for bad in (b"other\n1\n", f"{COLUMN},count\nlong,1\n".encode(), b"", b"\xff\xfe"):
+        assert send(bad)[0] == 400
+    # Neither is a form, whatever a client such as curl calls it.
+    form = "application/x-www-form-urlencoded"
+    assert send(b'{"instances": [{"petal length (cm)": 1.0, "count": 1}]}', form)[0] == 200
+    rows = b'{"rows": [{"petal length (cm)": 1.0, "count": 1}]}'
+    assert post(server, "/predict", rows, form)[0] == 200
+
+
+def test_the_server_says_which_model_it_is(server: Server, deployment: Deployment) -> None:
+    description = json.loads(fetch(server, "/model"))
+    assert post(server, "/model", {}) == (200, description)
+    assert server.call("model") == description
+    assert (description["name"], description["version"]) == ("churn.iris", "1")
+    assert (description["tag"], description["run_id"]) == ("churn.iris:1", "0123abcd")
+    assert description["labels"] == deployment.labels
+    assert [column["name"] for column in description["signature"]["inputs"]] == [COLUMN, "count"]
+    assert "/model" in json.loads(fetch(server, "/docs.json"))["paths"]
+
+
+def test_what_was_asked_and_answered_is_logged(shared: BentoServing, server: Server) -> None:
+    begun = datetime.now(UTC)
+    rows = [{COLUMN: 1.0, "count": 1}, {COLUMN: 5.0, "count": 4}]
+    request = urllib.request.Request(  # noqa: S310
+        server.url + "/predict", json.dumps({"rows": rows}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        number = answer.headers["X-BentoML-Request-ID"]
+    server.predict([[1.0, 1]])
+    post(server, "/invocations", {"dataframe_records": rows})
+    post(server, "/predict", {"rows": [{COLUMN: "refused", "count": 1}]})
+    deadline = time.monotonic() + 3
+    while len(found := [*shared.predictions("iris", since=begun)]) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [(record["rows"], record["predictions"]) for record in found] == [
+        (rows, [0, 1]),
+        (rows[:1], [0]),
+        (rows, [0, 1]),
+    ]
+    assert found[0]["request_id"] == number
+    assert len({record["request_id"] for record in found}) == 3
+    assert {(record["model"], record["version"]) for record in found} == {("churn.iris:1", "1")}
+    assert all(0 < record["latency_ms"] < 5000 for record in found)
+    assert [*prediction_log.to_rows(found)][1] == rows[1] | {"prediction": 1}
+
+
 def test_health_metrics_and_a_typed_description(server: Server) -> None:
     assert server.healthy()
     for path in ("/livez", "/readyz", "/healthz"):
         fetch(server, path)
-    server.predict([[1.0, 1]])
-    assert 'endpoint="/predict"' in fetch(server, "/metrics")
+
+    def asked() -> float:
+        counted = re.findall(
+            r'^bentoml_service_request_total\{endpoint="/predict",http_response_code="200".*'
+            r'service_name="churn.iris",service_version="1"\} (.*)$',
+            fetch(server, "/metrics"),
+            re.MULTILINE,
+        )
+        return sum(map(float, counted))
+
+    before = asked()
+    for _ in range(3):
+        server.predict([[1.0, 1]])
+    assert asked() == before + 3
     assert COLUMN in fetch(server, "/docs.json")
 
 
@@ -360,6 +424,9 @@ def test_what_cannot_be_served_is_refused_at_once(shared: BentoServing, saved: P
         shared.serve("iris", port=server.port)
     with pytest.raises(IntegrationError, match=r"'example\.com' is not an IP address"):
         shared.serve("iris", host="example.com")
+    for options in ({"sample_rate": 1.5}, {"workers": 0}, {"timeout": 0}):
+        with pytest.raises(IntegrationError, match=next(iter(options))):
+            shared.serve("iris", **options)
     with pytest.raises(IntegrationError, match="another version"):
         shared.serve("iris:1", version="2")
 
