@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, TextIO
 
 _BLOCK: Final = 1 << 16
+_DELIMITERS: Final = tuple(" \t\r\n,]}")
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -97,15 +98,19 @@ class _Scanner:
                 if not self._read():
                     raise self.error(error.msg) from error
                 continue
-            # A number at the end of the window may have more digits behind it.
-            if end < len(self._text) or not self._read():
+            # What the window has of a number can be a number too.
+            if (
+                self._text[end : end + 1] in _DELIMITERS
+                or not isinstance(value, int | float)
+                or not self._read()
+            ):
                 self._at = end
                 return value
 
     def error(self, message: str) -> json.JSONDecodeError:
         """Return an error that counts characters from the start of the file."""
         error = json.JSONDecodeError(message, "", 0)
-        error.args = (f"{message} at character {self._behind + self._at}",)
+        error.args = (f"{message}: character {self._behind + self._at}",)
         return error
 
     def _read(self) -> bool:

@@ -11,6 +11,7 @@ item per line. Times are ISO 8601 with their zone. A number that JSON does not h
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -135,38 +136,43 @@ class MetadataExport:
         return self._list("model_metrics")
 
     def _list(self, name: str) -> Iterator[dict[str, Any]]:
-        for key, value in self._members():
-            if key != name:
-                continue
-            if not isinstance(value, Iterator):
-                raise self._refused(f"has a {type(value).__name__} where the list of {name} belongs")
-            for item in value:
-                if not isinstance(item, dict):
-                    raise self._refused(f"has something among its {name} that is no object")
-                try:
-                    yield _restored(item)
-                except (AttributeError, TypeError, ValueError) as error:
-                    raise self._refused(f"has a damaged item among its {name}: {error}") from error
-            return
+        with self._reading() as members:
+            for key, value in members:
+                if key == name:
+                    if not isinstance(value, Iterator):
+                        raise self._refused(f"has a {type(value).__name__} where the list of {name} belongs")
+                    for item in value:
+                        yield self._restored(name, item)
+                    return
         raise self._refused(f"has no list of {name}")
+
+    def _restored(self, name: str, item: Any) -> dict[str, Any]:
+        try:
+            times = {key: datetime.fromisoformat(item[key]) for key in _TIMES if item.get(key) is not None}
+            numbers = {key: float(value) for key, value in item.get("metrics", {}).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise self._refused(f"has a damaged item among its {name}: {error}") from error
+        return {**item, **times, **({"metrics": numbers} if "metrics" in item else {})}
 
     def _header(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for key, value in self._members():
-            if key in _HEADER:
-                found[key] = value
-            if key == "schema":
-                self._check_schema(value)
-            if len(found) == len(_HEADER):
-                break
+        with self._reading() as members:
+            for key, value in members:
+                if key in _HEADER:
+                    found[key] = value
+                if key == "schema":
+                    self._check_schema(value)
+                if len(found) == len(_HEADER):
+                    break
         if found.get("format") != FORMAT or "schema" not in found:
             raise self._refused("is no export of a project's metadata")
         return found
 
-    def _members(self) -> Iterator[tuple[str, Any]]:
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Iterator[tuple[str, Any]]]:
         try:
             with self.path.open(encoding="utf-8", errors="surrogatepass") as stream:
-                yield from json_stream.members(stream)
+                yield json_stream.members(stream)
         except FileNotFoundError as error:
             raise self._refused("does not exist") from error
         except (ValueError, OSError) as error:
@@ -220,12 +226,3 @@ def _finite(value: Any) -> Any:
 
 def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _restored(item: dict[str, Any]) -> dict[str, Any]:
-    for key in _TIMES:
-        if isinstance(item.get(key), str):
-            item[key] = datetime.fromisoformat(item[key])
-    if "metrics" in item:
-        item["metrics"] = {key: float(value) for key, value in item["metrics"].items()}
-    return item
