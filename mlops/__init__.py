@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "mlops.client": ("MLOpsClient", "create_client"),
     "mlops.client.metadata_export": ("MetadataExport",),
+    "mlops.pipelines.pipeline": ("Pipeline",),
+    "mlops.pipelines.step": ("step",),
     "mlops.project": ("Project", "ProjectManager"),
     "mlops.workspace": ("BootstrapResult", "ProjectWorkspace", "WorkspaceManager"),
     "mlops.errors": (
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from mlops.client import create_client as create_client
     from mlops.client.metadata_export import MetadataExport as MetadataExport
     from mlops.errors import *  # noqa: F403
+    from mlops.pipelines.pipeline import Pipeline as Pipeline
+    from mlops.pipelines.step import step as step
     from mlops.project import Project as Project
     from mlops.project import ProjectManager as ProjectManager
     from mlops.workspace import BootstrapResult as BootstrapResult

@@ -10,13 +10,23 @@ from mlops.client.checks import CheckVerbs
 from mlops.client.data import DataVerbs
 from mlops.client.lineage import LineageVerbs
 from mlops.client.models import ModelVerbs
+from mlops.client.pipelines import PipelineVerbs
 from mlops.client.queries import QueryVerbs
 from mlops.client.reproduction import ReproductionVerbs
 from mlops.client.runs import RunVerbs
 from mlops.workspace.manager import WorkspaceManager
 
 
-class MLOpsClient(RunVerbs, DataVerbs, ModelVerbs, CheckVerbs, LineageVerbs, ReproductionVerbs, QueryVerbs):
+class MLOpsClient(
+    RunVerbs,
+    DataVerbs,
+    ModelVerbs,
+    CheckVerbs,
+    PipelineVerbs,
+    LineageVerbs,
+    ReproductionVerbs,
+    QueryVerbs,
+):
     """One project with its MLflow experiment, DVC remote, BentoML models and Evidently workspace.
 
     Opening a project is offline and imports none of the tools; each is loaded when it is first used.

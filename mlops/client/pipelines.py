@@ -1,0 +1,63 @@
+"""Verbs for pipelines: make one in the project, and list those it has."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mlops.client.session import ProjectSession
+
+if TYPE_CHECKING:
+    from mlops.pipelines.pipeline import Pipeline
+
+
+class PipelineVerbs(ProjectSession):
+    """What makes pipelines."""
+
+    def create_pipeline(self, name: str, **options: Any) -> Pipeline:
+        """Return a new, empty pipeline of this project; the project lists it from now on.
+
+        Args:
+            name: ASCII letters, digits, ``_``, ``.`` and ``-``.
+            **options: ``params``, ``version``, ``description`` and ``max_workers``; see ``Pipeline``.
+
+        Raises:
+            PipelineError: The name or an option is wrong.
+        """
+        from mlops.pipelines import catalogue
+        from mlops.pipelines.pipeline import Pipeline
+
+        pipeline = Pipeline(name, tracking=self.tracking, **options)
+        catalogue.register(
+            self.workspace, name, description=pipeline.description, operation="create_pipeline"
+        )
+        return pipeline
+
+    def get_pipelines(self) -> list[str]:
+        """Return the names of the project's pipelines, sorted."""
+        from mlops.pipelines import catalogue
+
+        return catalogue.names(self.workspace)
+
+    def load_output(self, digest: str) -> Any:
+        """Return what a step of a pipeline returned.
+
+        Args:
+            digest: Its ``digest`` or ``uri`` as in ``get_artifacts``.
+
+        Raises:
+            DataNotFoundError: The project has no such output.
+            DataIntegrityError: It is damaged, or its class can no longer be imported.
+        """
+        from mlops.pipelines.outputs import OutputStore
+
+        return OutputStore(self.workspace).find(digest)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A step's function refers to the client: in a process of its own the project is opened anew. Tracking
+        # stays one object for client and pipeline, so that both know the run.
+        adapters = {tool: adapter for tool, adapter in self._adapters.items() if tool == "mlflow"}
+        return {**vars(self), "_adapters": adapters, "_adapters_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _adapters_lock=threading.Lock())

@@ -1,0 +1,44 @@
+"""Steps carried out in this process: one after the other, or several at once where the graph allows it."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+
+from mlops.pipelines.execution import perform
+from mlops.pipelines.progression import Progression
+from mlops.pipelines.results import StepResult
+
+
+def execute(progression: Progression) -> None:
+    """Carry out the steps of a run; after a failure those under way are waited for and no more are started.
+
+    A step that has no other beside it runs in the calling thread, where a debugger and Ctrl-C reach it.
+
+    Args:
+        progression: The run.
+    """
+    sorter = progression.graph.sorter()
+    running: dict[Future[StepResult], str] = {}
+    with ThreadPoolExecutor(progression.max_workers, thread_name_prefix="mlops-step") as pool:
+        try:
+            while sorter.is_active() and (progression.failure is None or running):
+                ready = sorter.get_ready() if progression.failure is None else ()
+                if len(ready) == 1 and not running:
+                    progression.end(_run(progression, ready[0]))
+                    sorter.done(ready[0])
+                    continue
+                for name in ready:
+                    # In a copy of this context, where the run of the pipeline is the active one.
+                    running[pool.submit(copy_context().run, _run, progression, name)] = name
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    progression.end(future.result())
+                    sorter.done(running.pop(future))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _run(progression: Progression, name: str) -> StepResult:
+    started = progression.begin(name)
+    return started if isinstance(started, StepResult) else perform(started)

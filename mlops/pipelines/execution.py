@@ -1,0 +1,228 @@
+"""One step carried out: in its own MLflow run, tried as often as allowed, its outputs stored.
+
+This is the same for every engine, which only decides where and when; a task can travel to another process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlops.errors import PipelineError
+from mlops.pipelines import isolation, recording
+from mlops.pipelines.cache import Record, StepCache
+from mlops.pipelines.outputs import Held, OutputStore
+from mlops.pipelines.results import StepResult, StepStatus
+from mlops.pipelines.step import MAX_BACKOFF_SECONDS, Step
+
+if TYPE_CHECKING:
+    from mlops.integrations.mlflow_tracking import MLflowTracking, Run
+
+
+@dataclass(frozen=True, slots=True)
+class StepTask:
+    """One step, ready to be carried out.
+
+    Args:
+        step: The step.
+        tracking: The project's adapter.
+        store: The project's stored values.
+        parent_id: The run of the pipeline.
+        inputs: Its inputs by parameter.
+        params: Which of them are parameters of the run.
+        key: Hash of what its result depends on, or None.
+        max_workers: How many items of a list it works on at once.
+    """
+
+    step: Step
+    tracking: MLflowTracking
+    store: OutputStore
+    parent_id: str
+    inputs: Mapping[str, Held]
+    params: frozenset[str]
+    key: str | None
+    max_workers: int
+
+
+def perform(task: StepTask) -> StepResult:
+    """Carry a step out and record it; what it raises is in the result.
+
+    An interruption (Ctrl-C, exit) is not an outcome of the step and passes through.
+    """
+    started = time.perf_counter()
+    attempts = _Attempts()
+    run_id: str | None = None
+    try:
+        with recording.step_run(task.tracking, task.step.name, parent_id=task.parent_id, key=task.key) as run:
+            run_id = run.run_id
+            try:
+                values = _outputs(task.step, _execute(task, run, attempts))
+                outputs = {
+                    name: Held(task.store, task.store.put(value), value) for name, value in values.items()
+                }
+                _note(task, run, attempts, recording.output_tags(outputs))
+            except BaseException as error:
+                reason = recording.shown(f"{type(error).__name__}: {error}")
+                _note(task, run, attempts, {recording.REASON_TAG: reason})
+                raise
+            duration = time.perf_counter() - started
+            data = tuple(task.tracking.datasets(run_id))
+        result = StepResult(
+            task.step.name,
+            StepStatus.FINISHED,
+            run_id=run_id,
+            attempts=attempts.most,
+            duration=duration,
+            outputs=outputs,
+            data=data,
+            key=task.key,
+        )
+        _remember(task, result)
+    except Exception as error:  # noqa: BLE001 - the step's outcome; the pipeline raises it as a StepError's cause
+        return StepResult(
+            task.step.name,
+            StepStatus.FAILED,
+            run_id=run_id,
+            attempts=attempts.most,
+            duration=time.perf_counter() - started,
+            reason=recording.shown(f"{type(error).__name__}: {error}"),
+            error=error,
+            key=task.key,
+        )
+    return result
+
+
+def reuse(task: StepTask, record: Record) -> StepResult:
+    """Record that a step took the result of an earlier run, and return that result."""
+    outputs = {name: Held(task.store, stored) for name, stored in record.outputs.items()}
+    with recording.step_run(task.tracking, task.step.name, parent_id=task.parent_id, key=task.key) as run:
+        tags = {recording.REUSED_TAG: record.run_id, **recording.output_tags(outputs)}
+        _note(task, run, _Attempts(), tags)
+        recording.carry_over(run, record.data)
+    return StepResult(
+        task.step.name,
+        StepStatus.FINISHED,
+        run_id=run.run_id,
+        reused_from=record.run_id,
+        outputs=outputs,
+        data=record.data,
+        key=task.key,
+    )
+
+
+def skip(task: StepTask, reason: str) -> StepResult:
+    """Record that a step was left out, and why."""
+    tags = {recording.STATUS_TAG: str(StepStatus.SKIPPED), recording.REASON_TAG: reason}
+    with recording.step_run(
+        task.tracking, task.step.name, parent_id=task.parent_id, key=None, tags=tags
+    ) as run:
+        pass
+    return StepResult(task.step.name, StepStatus.SKIPPED, run_id=run.run_id, reason=reason)
+
+
+class _Attempts:
+    """Counts the tries; of a step that maps over a list, those of the item that took most."""
+
+    most = 0
+
+    def made(self, number: int) -> None:
+        self.most = max(self.most, number)
+
+
+def _execute(task: StepTask, run: Run, attempts: _Attempts) -> Any:
+    step = task.step
+    values = {name: held.get() for name, held in task.inputs.items()}
+
+    def once(arguments: Mapping[str, Any]) -> Any:
+        return _tried(step, attempts, lambda: _call(task, run, arguments))
+
+    if step.map is None:
+        return once(values)
+    items = values[step.map]
+    if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
+        raise PipelineError(
+            f"The step {step.name!r} maps over {step.map!r}, which is no list but a {type(items).__name__}",
+            operation="run",
+            workspace=task.tracking.project,
+            hint="return a list from the step before, or pass one as a parameter",
+        )
+    calls = [{**values, step.map: item} for item in items]
+    if len(calls) < 2:
+        return [once(call) for call in calls]
+    with ThreadPoolExecutor(min(task.max_workers, len(calls)), thread_name_prefix=step.name) as pool:
+        # Each in the context of this run, so that what the items log lands in it.
+        futures = [pool.submit(copy_context().run, once, call) for call in calls]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _tried(step: Step, attempts: _Attempts, call: Callable[[], Any]) -> Any:
+    for number in range(1, step.retry + 2):
+        attempts.made(number)
+        try:
+            return call()
+        except Exception:
+            if number > step.retry:
+                raise
+        time.sleep(min(step.backoff * 2 ** (number - 1), MAX_BACKOFF_SECONDS))
+    raise AssertionError  # the last try returns or raises
+
+
+def _call(task: StepTask, run: Run, arguments: Mapping[str, Any]) -> Any:
+    step = task.step
+    positional = [p.name for p in step.parameters if p.positional and p.name in arguments]
+    args = [arguments[name] for name in positional]
+    kwargs = {name: value for name, value in arguments.items() if name not in positional}
+    if not step.isolated:
+        return step.fn(*args, **kwargs)
+    # What is buffered here must not be written behind what the other process logs.
+    task.tracking.flush(run.run_id)
+    return isolation.call(
+        isolation.Call(step.fn, args, kwargs, task.tracking, run.run_id), step=step.name, timeout=step.timeout
+    )
+
+
+def _outputs(step: Step, returned: Any) -> dict[str, Any]:
+    if step.map is None:
+        return _split(step, returned)
+    rows = [_split(step, item) for item in returned]
+    return {name: [row[name] for row in rows] for name in step.output_names}
+
+
+def _split(step: Step, returned: Any) -> dict[str, Any]:
+    names = step.output_names
+    if len(names) == 1:
+        return {names[0]: returned}
+    if isinstance(returned, Mapping) and set(returned) == set(names):
+        return {name: returned[name] for name in names}
+    if not names:
+        return {}
+    if isinstance(returned, (tuple, list)) and len(returned) == len(names):
+        return dict(zip(names, returned, strict=True))
+    size = f" of {len(returned)}" if isinstance(returned, (tuple, list, Mapping)) else ""
+    raise PipelineError(
+        f"The step {step.name!r} returned a {type(returned).__name__}{size}"
+        f" instead of its {len(names)} outputs {', '.join(names)}",
+        operation="run",
+        hint=f"return a tuple of {len(names)} values, or a dictionary with these names",
+    )
+
+
+def _note(task: StepTask, run: Run, attempts: _Attempts, tags: Mapping[str, str]) -> None:
+    params = {name: held.get() for name, held in task.inputs.items() if name in task.params}
+    known = {recording.ATTEMPTS_TAG: str(attempts.most), **tags}
+    recording.finish_step(run, params=params, tags=known, store=task.store)
+
+
+def _remember(task: StepTask, result: StepResult) -> None:
+    stored = {name: held.stored for name, held in result.outputs.items() if held.stored is not None}
+    if task.step.cache and task.key is not None and result.run_id and len(stored) == len(result.outputs):
+        cache = StepCache(task.tracking.context, task.store)
+        cache.keep(task.key, Record(result.run_id, stored, result.data))
