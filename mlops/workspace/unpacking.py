@@ -101,14 +101,10 @@ class Reader:
         digest = hashlib.sha256()
         with self._writing():
             target.parent.mkdir(parents=True, exist_ok=True)
-            stream = target.open("xb")
-        with stream:
-            while block := self._read(content, _BLOCK):
-                digest.update(block)
-                with self._writing():
+            with target.open("xb") as stream:
+                while block := self._read(content, _BLOCK):
+                    digest.update(block)
                     stream.write(block)
-            with self._writing():
-                stream.flush()
                 if entry.mode & stat.S_IXUSR:
                     os.fchmod(stream.fileno(), os.fstat(stream.fileno()).st_mode | 0o111)
         if digest.hexdigest() != member.sha256:

@@ -17,6 +17,7 @@ import pytest
 from mlops import WorkspaceManager, WorkspaceNotFoundError
 from mlops.files import Usage
 from mlops.workspace import tools
+from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import Link, ToolAdapter, ToolContext, ToolState
 from tests.contract.populate import CASES, Case
 
@@ -121,6 +122,35 @@ def test_an_export_is_complete_and_restores_into_another_project(
     case.populate(restored, tmp_path / "again")
     restored.close()
     assert not original.workspace.root_path.exists()
+
+
+def test_it_adopts_what_a_former_name_and_place_left(
+    case: Case, make_context: Make, base: Path, tmp_path: Path
+) -> None:
+    before = make_context("former")
+    adapter = build(case, before)
+    case.populate(adapter, tmp_path)
+    expected = adapter.summary()[case.count]
+    adapter.close()
+    before.workspace.root_path.rename(base / "present")
+    workspace = ProjectWorkspace.load_metadata(base / "present", project_name="present")
+    present = build(case, ToolContext(workspace, before.settings))
+    for _ in range(2):
+        present.adopt(before.workspace, moved=True)
+    assert present.health().state is ToolState.READY
+    assert present.summary()[case.count] == expected == 1
+    assert not any("former." in end for link in present.links() for end in (link.source, link.target))
+    (tmp_path / "again").mkdir()
+    case.populate(present, tmp_path / "again")
+    present.close()
+    assert not before.workspace.root_path.exists()
+
+
+def test_there_is_nothing_to_adopt_in_an_empty_project(case: Case, context: ToolContext, base: Path) -> None:
+    before = tree(base)
+    build(case, context).adopt(context.workspace, moved=True)
+    assert list(build(case, context).in_use()) == []
+    assert tree(base) == before
 
 
 def test_a_closed_adapter_can_be_used_again(case: Case, context: ToolContext, tmp_path: Path) -> None:
