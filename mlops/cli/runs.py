@@ -20,6 +20,7 @@ def runs(
     order_by: Annotated[
         str | None, typer.Option("--order-by", help="Such as 'metrics.accuracy DESC' or duration.")
     ] = None,
+    steps: Annotated[bool, typer.Option("--steps", help="The runs of single steps too.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: JsonOption = False,
 ) -> None:
@@ -29,7 +30,7 @@ def runs(
     manager = manager_of(context)
     manager.get_workspace(project)  # a reading command must not create what is not there
     found = MLOpsClient(project, workspace_manager=manager).list_runs(
-        pipeline, limit, status=status, order_by=order_by
+        pipeline, limit, status=status, order_by=order_by, steps=steps
     )
     if json:
         print_json(found)

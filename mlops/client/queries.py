@@ -44,6 +44,7 @@ class QueryVerbs(ProjectSession):
         *,
         status: str | None = None,
         order_by: str | None = None,
+        steps: bool = False,
     ) -> list[dict[str, Any]]:
         """Return the project's runs, newest first.
 
@@ -52,9 +53,10 @@ class QueryVerbs(ProjectSession):
             limit: At most so many; None for all.
             status: Only runs that are ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
             order_by: ``metrics.NAME DESC`` and the like; see ``MLflowTracking.list_runs``.
+            steps: List the runs of single steps of pipelines too, which are nested in the pipelines' runs.
         """
         return self.tracking.list_runs(
-            pipeline_name=pipeline_name, status=status, order_by=order_by, limit=limit
+            pipeline_name=pipeline_name, status=status, order_by=order_by, limit=limit, steps=steps
         )
 
     def runs_frame(self, **query: Any) -> pd.DataFrame:
@@ -105,20 +107,26 @@ class QueryVerbs(ProjectSession):
         Args:
             artifact_type: ``model`` (a registered version), ``data`` (a data version), ``metrics`` (the
                 latest values of a run, or what ``Project.log_model_metrics`` recorded), ``report`` (a
-                monitoring check) or ``file`` (a file that a run stored).
+                monitoring check) or ``file`` (a file that a run stored). What the steps of pipelines returned
+                is among them by what it is, and is found by its Python type too, such as ``DataFrame``.
             limit: At most so many; None for all.
 
         Returns:
             Dictionaries with ``name``, ``type``, ``created_at`` (aware), ``run_id`` (or None) and ``uri``; a
-            file has its ``bytes``, and metrics have their values in ``metrics``.
+            file has its ``bytes``, logged metrics have their values in ``metrics``, what a step returned has its
+            ``python_type`` and the name of the ``step``.
 
         Raises:
-            ConfigError: The type is unknown, or the limit no whole number of at least 0.
+            ConfigError: The type is none of these and cannot be a Python type, or the limit is no whole
+                number of at least 0.
         """
         return inventory.artifacts(self, artifact_type=artifact_type, limit=limit)
 
     def get_stats(self) -> dict[str, Any]:
-        """Return exact counts: runs by outcome, models, artifacts, data versions and checks."""
+        """Return exact counts: pipelines, runs by outcome, models, artifacts, data versions and checks.
+
+        A run of a pipeline is one run, however many steps it has.
+        """
         return inventory.statistics(self)
 
     def get_storage_usage(self) -> dict[str, Any]:

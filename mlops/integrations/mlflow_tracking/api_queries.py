@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mlops.integrations.mlflow_tracking.queries import PIPELINE_TAG, ModelRow, dataset, ordered, record
+from mlops.integrations.mlflow_tracking.queries import (
+    PIPELINE_TAG,
+    STEP_TAG,
+    ModelRow,
+    dataset,
+    ordered,
+    record,
+)
 from mlops.integrations.mlflow_tracking.run_query import RunQuery, in_order
 
 # What every kind of MLflow search accepts in one page.
@@ -44,7 +51,9 @@ class ApiReader:
             " AND ".join(conditions), page=_PAGE if enough is None else min(enough, _PAGE)
         ):
             entry = _from_entity(run)
-            if query.pipeline is None or entry["pipeline_name"] == query.pipeline:
+            if query.pipeline not in (None, entry["pipeline_name"]):
+                continue
+            if query.steps or STEP_TAG not in entry["tags"]:
                 found.append(entry)
             if enough is not None and len(found) >= enough:
                 break
@@ -59,10 +68,12 @@ class ApiReader:
         """Yield every run, newest first, without holding more than a page of them."""
         return map(_from_entity, self._search("", page=_PAGE))
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of runs by status, for the statuses that occur."""
+    def counts(self, *, steps: bool = True) -> dict[str, int]:
+        """Return the number of runs by status, for the statuses that occur; of steps too, or not."""
         counts: dict[str, int] = {}
         for run in self._search("", page=_PAGE):
+            if not steps and STEP_TAG in run.data.tags:
+                continue
             counts[run.info.status] = counts.get(run.info.status, 0) + 1
         return ordered(counts)
 

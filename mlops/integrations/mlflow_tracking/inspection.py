@@ -31,6 +31,7 @@ class StoreInspection(StoreConnection):
         status: str | None = None,
         order_by: str | None = None,
         limit: int | None = 100,
+        steps: bool = True,
     ) -> list[dict[str, Any]]:
         """Return the project's runs, newest first.
 
@@ -41,6 +42,7 @@ class StoreInspection(StoreConnection):
                 ``run_name`` or ``status``, with ``ASC`` (the default) or ``DESC`` behind it. Runs that lack
                 the value come last.
             limit: At most so many; None for all.
+            steps: Whether the runs of single steps of pipelines are among them.
 
         Returns:
             Dictionaries with ``run_id``, ``run_name``, ``pipeline_name`` (or None), ``status``,
@@ -57,6 +59,7 @@ class StoreInspection(StoreConnection):
             limit=limit,
             workspace=self.project,
             operation="list_runs",
+            steps=steps,
         )
         with self._reading("list_runs") as reader:
             return [] if reader is None else reader.runs(query)
@@ -175,13 +178,14 @@ class StoreInspection(StoreConnection):
         """Return what the project holds.
 
         Returns:
-            Exact counts: ``runs``, ``runs_by_status``, ``experiments``, ``models``, ``model_versions``,
-            ``artifacts`` (``files`` and ``bytes`` that the workspace keeps); and ``last_run`` or None.
+            Exact counts: ``runs`` and ``runs_by_status`` (a run of a pipeline is one, without its steps'),
+            ``experiments``, ``models``, ``model_versions``, ``artifacts`` (``files`` and ``bytes`` that the
+            workspace keeps); and ``last_run`` or None.
         """
         artifacts = measure(self.artifact_root)
         with self._reading("summary") as reader:
-            counts = {} if reader is None else reader.counts()
-            last = [] if reader is None else reader.runs(run_query.RunQuery(limit=1))
+            counts = {} if reader is None else reader.counts(steps=False)
+            last = [] if reader is None else reader.runs(run_query.RunQuery(limit=1, steps=False))
             return {
                 "runs": sum(counts.values()),
                 "runs_by_status": counts,

@@ -23,6 +23,9 @@ from mlops.integrations.mlflow_tracking.store import reading
 # The alembic heads whose tables are read directly: MLflow 3.17.
 KNOWN_SCHEMAS: Final = frozenset({"dc11669786a5"})
 PIPELINE_TAG: Final = "mlops.pipeline"
+# The run of a single step of a pipeline, nested in the pipeline's.
+STEP_TAG: Final = "mlops.step"
+_NO_STEPS: Final = f" AND r.run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = '{STEP_TAG}')"  # noqa: S608
 # SQLite's limit on bound values is 999 in old builds.
 _CHUNK: Final = 500
 # A key is the first value bound after the conditions'.
@@ -75,8 +78,8 @@ class Reader(Protocol):
     def each_run(self) -> Iterator[dict[str, Any]]:
         """Yield every run, newest first, without holding more than a page of them."""
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of runs by status, for the statuses that occur."""
+    def counts(self, *, steps: bool = True) -> dict[str, int]:
+        """Return the number of runs by status, for the statuses that occur; of steps too, or not."""
 
     def measured(self) -> int:
         """Return the number of runs that have a metric."""
@@ -131,6 +134,8 @@ class SqliteReader:
         if query.status is not None:
             conditions += " AND r.status = ?"
             values.append(query.status)
+        if not query.steps:
+            conditions += _NO_STEPS
         if query.key is not None:
             values.append(query.key)
         values.append(-1 if query.limit is None else query.limit)
@@ -161,12 +166,12 @@ class SqliteReader:
             start = page[-1]["start_time"]
             behind = [round(start.timestamp() * 1000) if start else 0, page[-1]["run_id"]]
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of runs by status, for the statuses that occur."""
+    def counts(self, *, steps: bool = True) -> dict[str, int]:
+        """Return the number of runs by status, for the statuses that occur; of steps too, or not."""
         conditions, values = self._scope()
         with reading(self._path) as connection:
             rows = connection.execute(
-                f"SELECT r.status, count(*) {conditions} GROUP BY r.status",
+                f"SELECT r.status, count(*) {conditions}{'' if steps else _NO_STEPS} GROUP BY r.status",
                 values,
             ).fetchall()
         return ordered({str(status): int(count) for status, count in rows})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mlops.errors import IntegrationError
@@ -29,6 +29,7 @@ class RunQuery:
         key: The metric's or parameter's name.
         descending: Largest, or latest, first.
         limit: At most so many; None for all.
+        steps: Whether the runs of single steps of pipelines are among them.
     """
 
     pipeline: str | None = None
@@ -37,6 +38,7 @@ class RunQuery:
     key: str | None = None
     descending: bool = True
     limit: int | None = None
+    steps: bool = True
 
     @property
     def by_start(self) -> bool:
@@ -52,6 +54,7 @@ def parse(
     limit: int | None,
     workspace: str,
     operation: str,
+    steps: bool = True,
 ) -> RunQuery:
     """Check what the caller asked for.
 
@@ -63,6 +66,7 @@ def parse(
         limit: A number of at least 0, or None.
         workspace: The project, for errors.
         operation: The calling method, for errors.
+        steps: Whether the runs of single steps of pipelines are among them.
 
     Raises:
         IntegrationError: Naming the argument and what it accepts.
@@ -77,7 +81,7 @@ def parse(
         )
     if status is not None and status.upper() not in STATUSES:
         raise wrong(f"There is no run status {status!r}", f"statuses are: {', '.join(STATUSES)}")
-    wanted = RunQuery(pipeline=pipeline, status=status.upper() if status else None, limit=limit)
+    wanted = RunQuery(pipeline=pipeline, status=status.upper() if status else None, limit=limit, steps=steps)
     if order_by is None:
         return wanted
     match = _ORDER.match(order_by.strip())
@@ -89,7 +93,7 @@ def parse(
         )
     key = match["key"].strip("`\"'") if match["key"] else None
     descending = (match["way"] or "ASC").upper() == "DESC"
-    return RunQuery(wanted.pipeline, wanted.status, field, key, descending, limit)
+    return replace(wanted, field=field, key=key, descending=descending)
 
 
 def in_order(query: RunQuery) -> Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]]:
