@@ -20,6 +20,7 @@ from mlops.workspace.model import ProjectWorkspace
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking import MLflowTracking
+    from mlops.pipelines.pipeline import Pipeline
 
 _BYTES_PER_MB: Final = 1_000_000
 
@@ -75,8 +76,24 @@ class Project:
         """The directory with the MLflow store and the files of the runs; it lies in the workspace."""
         return self.client.workspace.mlflow_path
 
+    def create_pipeline(self, name: str, **options: Any) -> Pipeline:
+        """Return a new, empty pipeline of this project; the project lists it from now on.
+
+        Args:
+            name: ASCII letters, digits, ``_``, ``.`` and ``-``.
+            **options: As for ``MLOpsClient.create_pipeline``.
+
+        Raises:
+            PipelineError: The name or an option is wrong.
+        """
+        return self.client.create_pipeline(name, **options)
+
+    def get_pipelines(self) -> list[str]:
+        """Return the names of the project's pipelines, sorted."""
+        return self.client.get_pipelines()
+
     def list_runs(self, pipeline_name: str | None = None, limit: int | None = 100) -> list[dict[str, Any]]:
-        """Return the project's runs, newest first, as ``MLOpsClient.list_runs`` does.
+        """Return the project's runs, newest first; a run of a pipeline is one, without those of its steps.
 
         Args:
             pipeline_name: Only the runs of this pipeline.
@@ -96,7 +113,12 @@ class Project:
         return self.client.get_artifacts(artifact_type, limit)
 
     def get_stats(self) -> dict[str, Any]:
-        """Return exact counts, among them ``total_runs``, ``total_artifacts`` and ``total_models``."""
+        """Return exact counts.
+
+        Returns:
+            ``created_at``, ``total_pipelines``, ``total_runs``, ``completed_runs``, ``failed_runs``,
+            ``total_artifacts``, ``artifacts_by_type``, ``total_models`` and more.
+        """
         return self.client.get_stats()
 
     def get_storage_usage(self) -> float:

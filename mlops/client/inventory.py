@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import heapq
 import itertools
 from collections import Counter
@@ -15,6 +16,8 @@ from mlops.client.limits import check_limit
 from mlops.errors import ConfigError, IntegrationError, IntegrationNotInstalledError
 from mlops.files import contained, measure
 from mlops.integrations.mlflow_tracking import artifacts as run_files
+from mlops.pipelines import catalogue as pipelines
+from mlops.pipelines.artifacts import step_outputs
 from mlops.workspace import tools
 from mlops.workspace.model import DIRECTORIES, ProjectWorkspace
 
@@ -49,14 +52,14 @@ def statistics(client: ProjectSession) -> dict[str, Any]:
     """Return exact counts of what a project holds."""
     held = {tool: client.adapter(tool).summary() for tool in ("mlflow", "dvc", "bentoml", "evidently")}
     by_status: dict[str, int] = held["mlflow"]["runs_by_status"]
-    kinds = Counter(
-        {kind: sum(1 for _ in source(client)) for kind, source in _SOURCES.items() if kind != "metrics"}
-    )
+    kinds = Counter(kind for kind, source in _SOURCES.items() if kind != "metrics" for _ in source(client))
     # The values themselves need not be read to count them.
     kinds["metrics"] = client.tracking.measured_runs() + len(model_metrics.recorded(client.workspace))
+    kinds.update(output["type"] for output in step_outputs(client.tracking))
     return {
         "project_name": client.project_name,
         "created_at": client.workspace.created_at.isoformat(),
+        "total_pipelines": len(pipelines.names(client.workspace)),
         "total_runs": sum(by_status.values()),
         "completed_runs": by_status.get("FINISHED", 0),
         "failed_runs": by_status.get("FAILED", 0),
@@ -78,19 +81,20 @@ def artifacts(
 
     Args:
         client: The project.
-        artifact_type: One of ``ARTIFACT_TYPES``, or None for all.
+        artifact_type: One of ``ARTIFACT_TYPES`` or a Python type, or None for all.
         limit: At most so many; None for all.
 
     Raises:
-        ConfigError: The type is unknown, or the limit no whole number of at least 0.
+        ConfigError: The type is none of these, or the limit no whole number of at least 0.
     """
     check_limit(limit, operation="get_artifacts", workspace=client.project_name)
-    if artifact_type is not None and artifact_type not in ARTIFACT_TYPES:
+    if artifact_type is not None and not (artifact_type in ARTIFACT_TYPES or _may_be_python(artifact_type)):
         raise ConfigError(
             f"There is no artifact type {artifact_type!r}",
             operation="get_artifacts",
             workspace=client.project_name,
-            hint=f"types are: {', '.join(ARTIFACT_TYPES)}",
+            hint=f"types are: {', '.join(ARTIFACT_TYPES)}, and for what steps returned Python types such as "
+            "DataFrame, numpy.ndarray or list",
         )
     found = each_artifact(client, artifact_type, newest=limit)
     if limit is None:
@@ -105,9 +109,13 @@ def each_artifact(
 
     Args:
         client: The project.
-        artifact_type: One of ``ARTIFACT_TYPES``, or None for all.
+        artifact_type: One of ``ARTIFACT_TYPES`` or a Python type, or None for all.
         newest: No older ones are asked for than so many of a type, where that saves work; None for all.
     """
+    for output in step_outputs(client.tracking):
+        python_type = output["python_type"]
+        if artifact_type in (None, output["type"], python_type, python_type.rpartition(".")[2]):
+            yield output
     for kind, source in _SOURCES.items():
         if artifact_type in (None, kind):
             found = source(client)
@@ -209,6 +217,11 @@ _SOURCES: Final[Mapping[str, Callable[[ProjectSession], Iterator[dict[str, Any]]
     "file": _files,
 }
 ARTIFACT_TYPES: Final = tuple(_SOURCES)
+
+
+def _may_be_python(name: str) -> bool:
+    """Say whether a name looks like a type's, not like a misspelt kind of artifact."""
+    return hasattr(builtins, name) or any(letter.isupper() or letter == "." for letter in name)
 
 
 def _time(artifact: dict[str, Any]) -> datetime:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from mlops.client import inventory, json_stream, model_metrics
 from mlops.errors import ArchiveError, ConfigError
 from mlops.files import writing_atomic
+from mlops.pipelines import catalogue as pipelines
 from mlops.workspace.model import FIELDS
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def write(client: ProjectSession, path: Path) -> Path:
         "stats": inventory.statistics(client),
     }
     lists: dict[str, Iterable[Any]] = {
+        "pipelines": ({"name": name} for name in pipelines.names(client.workspace)),
         "runs": client.tracking.each_run(),
         "artifacts": inventory.each_artifact(client),
         "checks": client.monitoring.history(),
@@ -118,6 +120,10 @@ class MetadataExport:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r}, project_name={self.project_name!r})"
+
+    def pipelines(self) -> Iterator[dict[str, Any]]:
+        """Yield the pipelines, each with its ``name``."""
+        return self._list("pipelines")
 
     def runs(self) -> Iterator[dict[str, Any]]:
         """Yield the runs, newest first, as ``list_runs`` gives them."""

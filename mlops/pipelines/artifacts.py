@@ -26,7 +26,7 @@ def step_outputs(tracking: MLflowTracking) -> Iterator[dict[str, Any]]:
     workspace = tracking.context.workspace
     if not (workspace.root_path / DIRECTORY / "objects").is_dir():
         return
-    for run in tracking.list_runs(limit=None):
+    for run in tracking.each_run():
         tags = run["tags"]
         if STEP_TAG not in tags or REUSED_TAG in tags:
             continue
