@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.errors import DataIntegrityError, IntegrationUnavailableError
+from mlops.errors import ConfirmationRequiredError, DataIntegrityError, IntegrationUnavailableError
 from mlops.integrations.dvc_data import DVCData
 from mlops.workspace.tools import ToolContext
 
@@ -424,3 +424,40 @@ def test_a_directory_of_thousands_of_files(data: DVCData, tmp_path: Path) -> Non
     start = time.process_time()
     assert data.add(folder).md5 == version.md5
     assert time.process_time() - start < 2
+
+
+def test_content_of_an_add_that_was_killed_is_not_overwritten(data: DVCData, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("first")
+    data.add(source)
+    source.write_text("only here")
+    process = child(
+        data,
+        source,
+        """
+        from mlops.integrations.dvc_data import adding
+        def stop(*arguments, **keywords):
+            print("mark", flush=True)
+            time.sleep(60)
+        adding.record = stop
+        data.add(folder)
+        """,
+    )
+    kill_at_mark(process)
+    assert len(list(objects_of(data, ".dvc/cache").glob("*/*"))) == 2
+    with pytest.raises(ConfirmationRequiredError, match=r"a\.csv has content that no version holds"):
+        data.pull()
+    assert source.read_text() == "only here"
+
+
+def test_a_damaged_object_is_replaced_when_the_same_content_is_added(data: DVCData, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text("1")
+    version = data.add(source)
+    cached = objects_of(data, ".dvc/cache") / version.md5[:2] / version.md5[2:]
+    cached.chmod(0o644)
+    cached.write_text("2")
+    twin = tmp_path / "twin.csv"
+    twin.write_text("1")
+    data.add(twin)
+    assert data.verify().ok

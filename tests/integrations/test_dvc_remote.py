@@ -263,3 +263,66 @@ def test_the_users_own_dvc_settings_do_not_count(
     shutil.rmtree(data.context.workspace.dvc_path / ".dvc" / "cache")
     data.pull(force=True)
     assert not (tmp_path / "foreign").exists()
+
+
+def test_a_bucket_is_read_again_mended_and_cleaned_up(
+    make_context: MakeContext, bucket: str, tmp_path: Path
+) -> None:
+    import boto3
+
+    data = DVCData(make_context(dvc_remote_path=f"s3://{bucket}/data"))
+    source = tmp_path / "set"
+    source.mkdir()
+    for name in ("a", "b"):
+        (source / name).write_text(name * 1000)
+    first = data.add(source)
+    seen: list[tuple[int, int]] = []
+    data.push(progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1][0] == seen[-1][1] >= 2000
+    assert data.verify().ok
+
+    damaged, gone = (key for key in keys(bucket) if not key.endswith(".dir"))
+    objects = boto3.resource("s3")
+    objects.Object(bucket, damaged).put(Body=b"x" * 1000)
+    objects.Object(bucket, gone).delete()
+    report = data.verify()
+    assert report.damaged == (f"s3://{bucket}/{damaged}",)
+    assert (len(report.gaps), report.missing) == (2, ())
+    assert data.push(repair=True).objects == 2
+    assert data.verify().ok
+
+    # A new file of the same bucket prefix, the first version forgotten: only what it alone had goes.
+    (source / "b").write_text("new")
+    data.add(source)
+    data.push()
+    dry = data.gc(remote=True)
+    assert (dry.remote_objects, dry.versions[0].md5) == (2, first.md5)
+    assert len(keys(bucket)) == 5
+    data.gc(remote=True, dry_run=False)
+    assert len(keys(bucket)) == 3
+    shutil.rmtree(data.context.workspace.dvc_path / ".dvc" / "cache")
+    shutil.rmtree(source)
+    seen.clear()
+    data.pull(progress=lambda done, total: seen.append((done, total)))
+    assert (source / "b").read_text() == "new"
+    assert seen[-1][0] == seen[-1][1] >= 2 * 1003
+
+
+def test_what_a_progress_function_raises_in_a_transfer_passes_through(
+    make_context: MakeContext, bucket: str, tmp_path: Path
+) -> None:
+    data = DVCData(make_context(dvc_remote_path=f"s3://{bucket}"))
+    (tmp_path / "a.csv").write_text("1")
+    data.add(tmp_path / "a.csv")
+    mine = ValueError("mine")
+
+    def fail(done: int, total: int) -> None:
+        raise mine
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        data.push(progress=fail)
+    assert caught.value is mine
+    assert data.summary()["unpushed"] == 1
+    data.push()
+    with pytest.raises(ValueError, match="mine"):
+        data.verify(progress=fail)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlops.errors import IntegrationNotInstalledError, MLOpsError
 from mlops.files import Usage, measure
 from mlops.integrations.dvc_data.operation import TOOL
 from mlops.integrations.dvc_data.progress import Progress, metered
@@ -22,7 +20,7 @@ from mlops.integrations.dvc_data.versions import (
 )
 from mlops.workspace.links import COPIED_TO
 from mlops.workspace.model import ProjectWorkspace
-from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
+from mlops.workspace.tools import Link, ToolContext, ToolHealth
 
 if TYPE_CHECKING:
     from mlops.integrations.dvc_data.differences import DataDiff
@@ -310,47 +308,15 @@ class DVCData:
 
     def health(self) -> ToolHealth:
         """Say whether data can be added and pushed, without importing DVC or contacting a remote."""
-        operation = self._vault.operation("health")
-        version = installed_version(TOOL)
-        location = str(self._vault.root)
+        from mlops.integrations.dvc_data.inspection import health
 
-        def report(state: ToolState, error: str | None = None) -> ToolHealth:
-            return ToolHealth(TOOL, state, location, version, error)
-
-        if version is None or find_spec(TOOL) is None:
-            return report(ToolState.NOT_INSTALLED, "the package 'dvc' is not installed")
-        try:
-            if self._vault.read_config(operation) is None:
-                return report(ToolState.NOT_CREATED)
-            remote = self._vault.remote(operation)
-            location = remote.public
-            remote.check(operation)
-            self._vault.ledger(operation)
-        except IntegrationNotInstalledError as error:
-            return report(ToolState.NOT_INSTALLED, str(error))
-        except MLOpsError as error:
-            return report(ToolState.UNAVAILABLE, str(error))
-        if remote.path is not None and remote.required is None and not remote.path.is_dir():
-            problem = f"The remote directory {remote.path} is missing; push() creates it and fills it again"
-            return report(ToolState.UNAVAILABLE, problem)
-        return report(ToolState.READY)
+        return health(self._vault)
 
     def summary(self) -> dict[str, Any]:
         """Return counts of datasets, versions and unpushed versions, and the size of the current versions."""
-        operation = self._vault.operation("summary")
-        ledger, remote = self._vault.ledger(operation), self._vault.remote(operation)
-        heads, versions = ledger.heads(), ledger.versions()
-        pushed = ledger.pushed.get(remote.identity, set())
-        last = max((entry.added_at for entry in ledger.entries), default=None)
-        return {
-            "datasets": len(heads),
-            "versions": len(versions),
-            "bytes": sum(entry.size for entry in heads.values()),
-            "files": sum(entry.files for entry in heads.values()),
-            "unpushed": sum(entry.md5 not in pushed for entry in versions),
-            "last_added": None if last is None else last.isoformat(),
-            "remote": remote.public,
-        }
+        from mlops.integrations.dvc_data.inspection import summary
+
+        return summary(self._vault)
 
     def usage(self) -> Usage:
         """Return what the vault costs on disk: cache, ledger, and a remote inside it."""

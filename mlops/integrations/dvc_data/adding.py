@@ -186,7 +186,8 @@ class _Addition:
             copy = f"{staging}/{number}"
             md5 = self._copy(name, copy)
             self.hashes[name] = md5
-            if md5 in staged or cache.size(md5) == stat.size:
+            # One that somebody wrote to since may be damaged; here is a whole one to take its place.
+            if md5 in staged or cache.sealed(md5):
                 Path(copy).unlink()
             else:
                 staged[md5] = copy

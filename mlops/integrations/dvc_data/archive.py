@@ -51,9 +51,16 @@ def export(vault: Vault, destination: Path, operation: Operation, *, objects: bo
             _copy(vault.root / relative, destination / relative)
     # A directory of the project's own, where nobody writes to what is stored, can share the objects.
     own = vault.workspace.state_path.resolve() in destination.resolve().parents
-    for relative in _files(vault.root) if objects else ():
-        if _is_object(relative):
-            _copy(vault.root / relative, destination / relative, link=own)
+    try:
+        for relative in _files(vault.root) if objects else ():
+            if _is_object(relative):
+                _copy(vault.root / relative, destination / relative, link=own)
+    except FileNotFoundError as error:
+        raise operation.error(
+            ArchiveError,
+            f"{error.filename} was cleaned up while the data was being exported",
+            hint="export again to an empty directory when no gc is at work",
+        ) from error
 
 
 def restore(vault: Vault, source: Path, operation: Operation) -> None:

@@ -91,13 +91,13 @@ class ObjectDirectory:
         _discard(self._name(md5))
 
     def take(self, md5: str, file: str) -> None:
-        """Move a file here as an object whose hash was just computed; one already here of that size is kept.
+        """Move a file here as an object whose hash was just computed; a sealed one already here is kept.
 
         Args:
             md5: The file's hash.
             file: The file, sealed; it is gone afterwards on the same disk.
         """
-        if self.size(md5) == os.stat(file).st_size:
+        if self.sealed(md5):
             return
         try:
             self._ready(md5)

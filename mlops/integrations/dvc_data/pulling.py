@@ -190,18 +190,9 @@ class _Restorer:
         return hashes
 
     def _refuse_edits(self, doomed: dict[str, str]) -> None:
-        pushed = self._ledger.pushed.get(self._vault.remote(self._operation).identity, set())
-        edits = {
-            name: md5
-            for name, md5 in doomed.items()
-            if self._objects.cache.size(md5) is None and md5 not in pushed
-        }
-        if edits and "" not in self._existing:
-            if listing_md5(listing_bytes(self._existing)) in pushed:
-                return
-            saved: set[str] = set()
-            for md5 in pushed:
-                saved.update((self._objects.files_of(md5) or {}).values())
+        edits = {name: md5 for name, md5 in doomed.items() if not self._held(name, md5)}
+        if edits:
+            saved = self._saved()
             edits = {name: md5 for name, md5 in edits.items() if md5 not in saved}
         if edits:
             names = sorted(edits)
@@ -213,6 +204,33 @@ class _Restorer:
                 hint="add it first, pull to another destination, or pass force=True to lose it",
                 details={"files": names[:20]},
             )
+
+    @cached_property
+    def _pushed(self) -> set[str]:
+        return self._ledger.pushed.get(self._vault.remote(self._operation).identity, set())
+
+    def _held(self, name: str, md5: str) -> bool:
+        """Say whether a file is as the listed version has it that was put there last."""
+        index = self._index
+        if index is None or index.hashes.get(name) != md5:
+            return False
+        listed = any(entry.md5 == index.md5 for entry in self._ledger.entries)
+        return listed and (index.md5 in self._pushed or self._objects.cache.size(md5) is not None)
+
+    def _saved(self) -> set[str]:
+        """Return every object that some version can be restored with.
+
+        The cache alone does not count: what no version lists, an add that was killed left there.
+        """
+        saved = set(self._pushed)
+        if "" not in self._existing and (whole := listing_md5(listing_bytes(self._existing))) in saved:
+            return {whole, *self._existing.values()}
+        for md5 in self._pushed.union(entry.md5 for entry in self._ledger.entries):
+            files = set((self._objects.files_of(md5) or {}).values())
+            if md5 not in self._pushed:
+                files = {file for file in files if self._objects.cache.size(file) is not None}
+            saved |= files
+        return saved
 
     def _refuse_changes(self) -> None:
         now = snapshot.take(self._target, self._operation, pointers=self._pointers)

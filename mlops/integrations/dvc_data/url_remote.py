@@ -139,7 +139,7 @@ class UrlRemote:
         """Return every object with its bytes."""
         with self._reaching():
             self._remote.fs.fs.invalidate_cache()
-            found = self._remote.fs.find(self._remote.path, detail=True)
+            found = self._remote.fs.fs.find(self._remote.path, detail=True)
             sizes = {self._remote.path_to_oid(path): int(facts["size"]) for path, facts in found.items()}
         return {md5: size for md5, size in sizes.items() if FULL_HASH.fullmatch(md5)}
 
