@@ -161,6 +161,9 @@ def _stop_all() -> None:
 def _spawn(
     store: BentoStore, bento: StoreEntry, *, host: str, port: int, workers: int | None, sample_rate: float
 ) -> tuple[Server, Path]:
+    # All that takes time comes before the process: nothing would end it if this were interrupted in between.
+    service, ready_path = entry_service(bento.path)
+    variables = {**_configuration(service, workers), **_logging(store, bento, sample_rate)}
     root = serving_directory(store.workspace)
     log = _new_log(store.home / "logs", bento)
     # A home of its own: two servers in one home destroy each other's metrics and task results.
@@ -175,13 +178,12 @@ def _spawn(
             *(sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(store.home), str(home)),
             *(sys.executable, "-P", "-m", "bentoml", "serve", bento.tag, "--host", host, "--port", str(port)),
         ]
+        environment = child_environment(home, **variables)
         with log.open("ab") as output:
             process = subprocess.Popen(  # noqa: S603 - a tag was checked before it got here
                 command,
                 cwd=home,
-                env=child_environment(
-                    home, **_configuration(bento, workers), **_logging(store, bento, sample_rate)
-                ),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -199,16 +201,15 @@ def _spawn(
         tag=bento.tag,
         workspace=store.workspace.project_name,
         log=log,
-        ready_path=entry_service(bento.path)[1],
+        ready_path=ready_path,
     )
     return server, home
 
 
-def _configuration(bento: StoreEntry, workers: int | None) -> dict[str, str]:
+def _configuration(service: str, workers: int | None) -> dict[str, str]:
     if workers is None:
         return {}
-    services = {entry_service(bento.path)[0]: {"workers": workers}}
-    return {"BENTOML_CONFIG_OVERRIDES": json.dumps({"services": services})}
+    return {"BENTOML_CONFIG_OVERRIDES": json.dumps({"services": {service: {"workers": workers}}})}
 
 
 def _logging(store: BentoStore, bento: StoreEntry, sample_rate: float) -> dict[str, str]:
@@ -217,7 +218,9 @@ def _logging(store: BentoStore, bento: StoreEntry, sample_rate: float) -> dict[s
     if sample_rate <= 0 or not has_own_service(bento.path):
         return {}
     directory = log_directory(store.workspace, bento.model)
-    directory.mkdir(parents=True, exist_ok=True)
+    # Without parents: a workspace that is deleted meanwhile must not come back.
+    for path in (store.workspace.monitoring_path, directory.parent, directory):
+        path.mkdir(exist_ok=True)
     return {writer.DIRECTORY_VARIABLE: str(directory), writer.RATE_VARIABLE: repr(sample_rate)}
 
 
