@@ -11,15 +11,16 @@ from mlops import names
 from mlops.errors import DataIntegrityError, ReferenceDataError
 from mlops.files import Usage, measure
 from mlops.integrations.evidently_monitoring import alerts, history, lineage, project, transfer
-from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, sample, to_frame
-from mlops.integrations.evidently_monitoring.infer import frozen_schema, task_spec
+from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, to_frame
+from mlops.integrations.evidently_monitoring.infer import frozen_schema
 from mlops.integrations.evidently_monitoring.reference import ReferenceStore
 from mlops.integrations.evidently_monitoring.results import MonitoringResult
-from mlops.integrations.evidently_monitoring.schema import ReferenceData
+from mlops.integrations.evidently_monitoring.schema import CUTOFF, ReferenceData
+from mlops.integrations.evidently_monitoring.task import task_spec
 from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
 
 if TYPE_CHECKING:
-    from mlops.integrations.evidently_monitoring.monitor import Baseline
+    from mlops.integrations.evidently_monitoring.baseline import Baseline
     from mlops.workspace.model import ProjectWorkspace
 
 # Evidently needs a function of pandas that 3.1 removed; with it, `import evidently` fails.
@@ -66,6 +67,9 @@ class EvidentlyMonitoring:
         task: str | None = None,
         probability_columns: Mapping[Any, str] | Sequence[str] | str | None = None,
         positive_label: Any = None,
+        group_column: str | None = None,
+        cutoff: int = CUTOFF,
+        embeddings: Mapping[str, Sequence[str]] | None = None,
     ) -> ReferenceData:
         """Store what batches are compared with, and freeze its schema.
 
@@ -78,11 +82,17 @@ class EvidentlyMonitoring:
                 target the probability of the positive label.
             model: The model's short name, with the ``:version`` the data belongs to if that is known; None
                 for the project's default, which also serves models without a reference of their own.
-            task: ``binary``, ``multiclass``, ``regression`` or ``none``; None to decide from the values.
+            task: ``binary``, ``multiclass``, ``regression``, ``ranking`` or ``none``; None to decide from the
+                values. A ranking has grades of relevance for a target, 0 for none, and scores for a
+                prediction.
             probability_columns: Label to column; or the columns in the order of the sorted labels; or, for a
                 binary task, the column of the positive label.
             positive_label: The label that precision and recall are about; by default 1, True or "yes", else
                 the last of the sorted labels.
+            group_column: The column that says which rows a ranking puts in order together.
+            cutoff: How many of a ranking's first places count.
+            embeddings: Name to the columns an embedding is spread over, in order; they are compared together
+                under that name. A column with a list or an array in each cell needs no mention.
 
         Returns:
             The reference that is now current.
@@ -101,9 +111,16 @@ class EvidentlyMonitoring:
                 operation,
                 "rename or drop them, as in frame.loc[:, ~frame.columns.duplicated()]",
             )
-        self._require_columns(
-            columns, [("target", target_column), ("prediction", prediction_column)], operation
-        )
+        named = [("target", target_column), ("prediction", prediction_column), ("group", group_column)]
+        spread = {str(name): [str(part) for part in parts] for name, parts in (embeddings or {}).items()}
+        named += [("embedding", part) for parts in spread.values() for part in parts]
+        self._require_columns(columns, named, operation)
+        if clash := next((name for name, parts in spread.items() if name in columns or not parts), None):
+            raise self._refuse(
+                f"The embedding {clash!r} needs columns, and a name that no column has",
+                operation,
+                "pass embeddings={'image': ['image_0', 'image_1', ...]}",
+            )
         spec = task_spec(
             frame,
             target_column=target_column,
@@ -111,27 +128,41 @@ class EvidentlyMonitoring:
             task=task,
             probability_columns=probability_columns,
             positive_label=positive_label,
+            group_column=group_column,
+            cutoff=cutoff,
             operation=operation,
             workspace=self._workspace.project_name,
         )
         probabilities = set(spec.probability_columns.values())
         self._require_columns(columns, [("probability", p) for p in sorted(probabilities)], operation)
-        schema = frozen_schema(frame, spec)
+        schema = frozen_schema(frame, spec, spread)
         return self._references.save(
             frame, schema, spec, model=model_name, version=version, operation=operation
         )
 
     def reference(self, model: str | None = None) -> ReferenceData:
-        """Return the current reference of a model: its own, else the project's default.
+        """Return the reference a check of a model is compared with.
 
         Args:
-            model: The model's short name, or None for the project's default.
+            model: The model's short name, optionally with ``:version``, or None for the project's default.
+
+        Returns:
+            The one last set for this version, else for the model, else for the project.
 
         Raises:
             ReferenceDataError: None has been set.
         """
-        name, _ = self._model(model, "reference")
-        return self._references.current(name, operation="reference")
+        name, version = self._model(model, "reference")
+        return self._references.current(name, version, operation="reference")
+
+    def references(self, model: str | None = None) -> list[ReferenceData]:
+        """Return every reference that was set, newest first; earlier ones stay stored.
+
+        Args:
+            model: The model's short name, or None for the project's default.
+        """
+        name, _ = self._model(model, "references")
+        return self._references.past(name, operation="references")
 
     def reference_hashes(self) -> list[str]:
         """Return the hashes of all stored reference data, current or not."""
@@ -145,6 +176,7 @@ class EvidentlyMonitoring:
         prediction_column: str | None = None,
         latency_ms: Any = None,
         memory_mb: Any = None,
+        tokens: Any = None,
         model: str | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -164,6 +196,7 @@ class EvidentlyMonitoring:
             prediction_column: The batch's column with the model's answer; by default the reference's.
             latency_ms: Milliseconds, one number or one per request.
             memory_mb: Megabytes, one number or several.
+            tokens: Tokens the model generated, one number or one per request.
             model: The model's short name, optionally with ``:version``.
             tags: Short texts the dashboard can filter by.
             metadata: Further facts, stored as text. ``run_id``, ``model_version`` and ``data_version`` become
@@ -176,8 +209,8 @@ class EvidentlyMonitoring:
             The result, stored before it is returned.
 
         Raises:
-            ReferenceDataError: There is no reference, the batch is empty or no table, a column named does not
-                exist, or nothing in it can be compared. Nothing has been written then.
+            ReferenceDataError: There is no reference, the batch is no table or one of other columns, or a
+                column named does not exist. Nothing has been written then.
         """
         from mlops.integrations.evidently_monitoring.monitor import Check
 
@@ -186,7 +219,7 @@ class EvidentlyMonitoring:
             workspace=self._workspace,
             model=model_name,
             model_version=version,
-            reference=self._references.current(model_name, operation="monitor"),
+            reference=self._references.current(model_name, version, operation="monitor"),
             load_reference=self._baseline,
             lock_timeout=self._lock_timeout,
         )
@@ -196,6 +229,7 @@ class EvidentlyMonitoring:
             prediction_column=prediction_column,
             latency_ms=latency_ms,
             memory_mb=memory_mb,
+            tokens=tokens,
             tags=tags,
             metadata=metadata,
             drift_share=drift_share,
@@ -351,18 +385,14 @@ class EvidentlyMonitoring:
 
     def _baseline(self, reference: ReferenceData) -> Baseline:
         """Return what a check needs of the reference, kept in memory between checks."""
+        from mlops.integrations.evidently_monitoring.baseline import Baseline
         from mlops.integrations.evidently_monitoring.checks import SAMPLE_ROWS
-        from mlops.integrations.evidently_monitoring.monitor import Baseline
 
         with self._cache_lock:
             if (kept := self._cache.get(reference.hash)) is not None:
                 return kept
         frame = self._references.load_frame(reference, operation="monitor")
-        spec = reference.spec
-        wanted = {spec.target_column, spec.prediction_column, *spec.probability_columns.values()}
-        loaded = Baseline(
-            sample(frame, SAMPLE_ROWS), frame[[column for column in frame.columns if column in wanted]]
-        )
+        loaded = Baseline.of(reference, frame, rows=SAMPLE_ROWS)
         with self._cache_lock:
             while len(self._cache) >= _KEPT_REFERENCES:
                 self._cache.pop(next(iter(self._cache)))

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import IntegrationError
-from mlops.integrations.evidently_monitoring import runtime
+from mlops.integrations.evidently_monitoring import embeddings, runtime
 from mlops.integrations.evidently_monitoring.frames import TOOL
+from mlops.integrations.evidently_monitoring.metrics import Performance
 from mlops.integrations.evidently_monitoring.noise import jensenshannon_noise, wasserstein_noise
-from mlops.integrations.evidently_monitoring.performance import Performance
-from mlops.integrations.evidently_monitoring.results import ColumnDrift
-from mlops.integrations.evidently_monitoring.snapshots import lean, merge
+from mlops.integrations.evidently_monitoring.pairing import Pair
+from mlops.integrations.evidently_monitoring.results import ColumnDrift, ColumnQuality
+from mlops.integrations.evidently_monitoring.schema import ColumnKind
+from mlops.integrations.evidently_monitoring.snapshots import lean, merge, restate_drifted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,9 +35,10 @@ class Drift:
     """The comparison of a batch with the reference.
 
     Args:
-        columns: The comparison of each column.
-        share: Share of columns that drifted.
+        columns: The comparison of each series.
+        share: Share of the columns they were made of that drifted, 0 to 1.
         count: Number of columns that drifted.
+        compared: Number of columns that were compared.
         failed: Column to Evidently's reason for not comparing it.
         snapshot: The Evidently snapshot, or None without a comparable column.
     """
@@ -43,73 +46,69 @@ class Drift:
     columns: dict[str, ColumnDrift] = field(default_factory=dict)
     share: float = 0.0
     count: int = 0
+    compared: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     snapshot: Any = None
 
 
 def compare(
     evidently: SimpleNamespace,
-    current: pd.DataFrame,
-    reference: pd.DataFrame,
+    pair: Pair,
     *,
     drift_share: float,
-    missing: Mapping[str, tuple[float, float]],
+    quality: Mapping[str, ColumnQuality],
     workspace: str,
 ) -> Drift:
-    """Compare the columns of two conformed frames; a column Evidently refuses does not cost the others.
+    """Compare the series of a batch and its reference; one Evidently refuses does not cost the others.
 
     Args:
         evidently: What ``runtime.load`` returned; the caller is inside ``runtime.running``.
-        current: The batch's comparable columns.
-        reference: The same columns of the reference.
+        pair: Both sides.
         drift_share: The share of drifted columns that is drift of the whole, 0 to 1.
-        missing: Column to the share of missing values in batch and reference.
+        quality: Column to its missing values.
         workspace: The project, for errors.
 
     Raises:
         IntegrationError: Evidently fails on the columns together, though on none alone.
     """
     drift = Drift()
-    columns = list(current.columns)
+    columns = list(pair.current.columns)
     if not columns:
         return drift
-    try:
-        snapshot = _drift_report(evidently, current, reference, columns, drift_share)
-    except _COLUMN_ERRORS as error:
-        for column in columns:
-            try:
-                _drift_report(evidently, current, reference, [column], drift_share)
-            except _COLUMN_ERRORS as refusal:
-                drift.failed[column] = f"Evidently cannot compare it: {refusal}"
-        columns = [column for column in columns if column not in drift.failed]
-        if not drift.failed:
-            raise IntegrationError(
-                f"Evidently failed to compare the columns {', '.join(columns)}: {error}",
-                tool=TOOL,
-                operation="monitor",
-                workspace=workspace,
-                hint="pass fewer columns to find the pair that fails, and report it to Evidently",
-            ) from error
-        if not columns:
-            return drift
-        snapshot = _drift_report(evidently, current, reference, columns, drift_share)
-    drift.snapshot = snapshot
+    with runtime.explained_by_chance(pair.chance):
+        try:
+            snapshot = _drift_report(evidently, pair, columns, drift_share)
+        except _COLUMN_ERRORS as error:
+            for column in columns:
+                try:
+                    _drift_report(evidently, pair, [column], drift_share)
+                except _COLUMN_ERRORS as refusal:
+                    drift.failed[column] = f"Evidently cannot compare it: {refusal}"
+            columns = [column for column in columns if column not in drift.failed]
+            if not drift.failed:
+                raise IntegrationError(
+                    f"Evidently failed to compare the columns {', '.join(columns)}: {error}",
+                    tool=TOOL,
+                    operation="monitor",
+                    workspace=workspace,
+                    hint="pass fewer columns to find the pair that fails, and report it to Evidently",
+                ) from error
+            if not columns:
+                return drift
+            snapshot = _drift_report(evidently, pair, columns, drift_share)
     values = runtime.numbers(snapshot)
     status = {test["metric_config"]["metric_id"]: test["status"] for test in values["tests"]}
     for metric in values["metrics"]:
-        kind, config, value = metric["config"]["type"].rsplit(":", 1)[1], metric["config"], metric["value"]
-        if kind == "DriftedColumnsCount":
-            drift.share, drift.count = float(value["share"]), int(value["count"])
-        elif kind == "ValueDrift":
-            column = config["column"]
+        if metric["config"]["type"].endswith(":ValueDrift"):
+            column = metric["config"]["column"]
             drift.columns[column] = _column_drift(
-                column,
-                float(value),
-                status[metric["id"]] == "FAIL",
-                current[column].dropna(),
-                reference[column].dropna(),
-                missing.get(column, (0.0, 0.0)),
+                column, float(metric["value"]), status[metric["id"]] == "FAIL", pair, quality
             )
+    drift.compared = len({column.source for column in drift.columns.values()})
+    drift.count = len({column.source for column in drift.columns.values() if column.drifted})
+    drift.share = drift.count / drift.compared
+    restate_drifted(snapshot, drift.count, drift.share)
+    drift.snapshot = snapshot
     return drift
 
 
@@ -124,7 +123,9 @@ def quality(
         measured: Name to value of what was measured outside of the data.
     """
     metrics = evidently.metrics
-    wanted = [metrics.RowCount(), metrics.DatasetMissingValueCount()]
+    wanted = [metrics.RowCount()]
+    if len(cells):
+        wanted.append(metrics.DatasetMissingValueCount())
     wanted += [evidently.ExternalValue(name, value) for name, value in measured.items()]
     definition = evidently.DataDefinition(numerical_columns=list(cells.columns))
     dataset = evidently.Dataset.from_pandas(cells, definition)
@@ -132,7 +133,8 @@ def quality(
     for metric in runtime.numbers(snapshot)["metrics"]:
         if metric["config"]["type"].endswith(":DatasetMissingValueCount"):
             return float(metric["value"]["share"]), snapshot
-    raise AssertionError("the report has no missing value count")
+    # Without rows there are no cells that could be missing, and Evidently divides by their number.
+    return 0.0, snapshot
 
 
 def assemble(
@@ -159,14 +161,8 @@ def assemble(
     return str(snapshot.dumps())
 
 
-def _drift_report(
-    evidently: SimpleNamespace,
-    current: pd.DataFrame,
-    reference: pd.DataFrame,
-    columns: list[str],
-    drift_share: float,
-) -> Any:
-    numerical = [c for c in columns if current[c].dtype.kind == "f"]
+def _drift_report(evidently: SimpleNamespace, pair: Pair, columns: list[str], drift_share: float) -> Any:
+    numerical = [c for c in columns if pair.current[c].dtype.kind == "f"]
     definition = {
         "numerical_columns": numerical,
         "categorical_columns": [c for c in columns if c not in numerical],
@@ -179,46 +175,47 @@ def _drift_report(
                 num_method=runtime.NUMERICAL_METHOD,
                 cat_method=runtime.CATEGORICAL_METHOD,
             ),
-            *(
-                metrics.ValueDrift(
-                    column=c,
-                    method=runtime.NUMERICAL_METHOD if c in numerical else runtime.CATEGORICAL_METHOD,
-                )
-                for c in columns
-            ),
+            *(metrics.ValueDrift(column=c, method=_method(pair, c)) for c in columns),
         ],
         include_tests=True,
     )
     both = [
         evidently.Dataset.from_pandas(frame[columns], evidently.DataDefinition(**definition))
-        for frame in (current, reference)
+        for frame in (pair.current, pair.reference)
     ]
     return report.run(*both, timestamp=runtime.EPOCH)
 
 
+def _method(pair: Pair, column: str) -> str:
+    if pair.kinds[column] is ColumnKind.EMBEDDING:
+        return runtime.EMBEDDING_METHOD
+    numerical = pair.current[column].dtype.kind == "f"
+    return runtime.NUMERICAL_METHOD if numerical else runtime.CATEGORICAL_METHOD
+
+
 def _column_drift(
-    column: str,
-    score: float,
-    drifted: bool,
-    current: pd.Series,
-    reference: pd.Series,
-    missing: tuple[float, float],
+    column: str, score: float, drifted: bool, pair: Pair, quality: Mapping[str, ColumnQuality]
 ) -> ColumnDrift:
-    numerical = current.dtype.kind == "f"
-    if numerical:
+    current, reference = pair.current[column].dropna(), pair.reference[column].dropna()
+    threshold, method = runtime.SCORE_THRESHOLD, _method(pair, column)
+    if method == runtime.EMBEDDING_METHOD:
+        threshold, noise = embeddings.THRESHOLD, pair.chance[column]
+    elif method == runtime.NUMERICAL_METHOD:
         noise = wasserstein_noise(reference, len(current))
     else:
         categories = len({*reference.unique(), *current.unique()})
         noise = jensenshannon_noise(categories, len(reference), len(current))
+    missing = quality.get(pair.sources[column])
     return ColumnDrift(
         column=column,
-        kind="numerical" if numerical else "categorical",
+        source=pair.sources[column],
+        kind=str(pair.kinds[column]),
         score=score,
-        method="wasserstein" if numerical else "jensenshannon",
-        threshold=max(runtime.SCORE_THRESHOLD, noise),
+        method=method.partition("_")[0],
+        threshold=max(threshold, noise),
         drifted=drifted,
         rows=len(current),
         reference_rows=len(reference),
-        missing_share=missing[0],
-        reference_missing_share=missing[1],
+        missing_share=missing.missing_share if missing else 0.0,
+        reference_missing_share=missing.reference_missing_share if missing else 0.0,
     )

@@ -7,34 +7,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import ReferenceDataError
-from mlops.integrations.evidently_monitoring import alerts, checks, history, project, runtime, snapshots
-from mlops.integrations.evidently_monitoring.conform import Conformed, conform, text_features, to_categories
-from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, sample, to_frame
-from mlops.integrations.evidently_monitoring.infer import task_spec
-from mlops.integrations.evidently_monitoring.performance import Performance, measure
+from mlops.integrations.evidently_monitoring import (
+    alerts,
+    checks,
+    history,
+    project,
+    quality,
+    roles,
+    runtime,
+    snapshots,
+)
+from mlops.integrations.evidently_monitoring.baseline import Baseline
+from mlops.integrations.evidently_monitoring.conform import ABSENT, conform
+from mlops.integrations.evidently_monitoring.frames import TOOL, listed, sample, to_frame
+from mlops.integrations.evidently_monitoring.metrics import Performance
+from mlops.integrations.evidently_monitoring.pairing import pair
+from mlops.integrations.evidently_monitoring.performance import measure
 from mlops.integrations.evidently_monitoring.results import Measured, MonitoringResult, plain
-from mlops.integrations.evidently_monitoring.schema import ColumnKind, ReferenceData, Task, TaskSpec
+from mlops.integrations.evidently_monitoring.schema import ReferenceData
 from mlops.workspace.model import ProjectWorkspace, now
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _OPERATION: Final = "monitor"
-
-
-@dataclass(slots=True)
-class Baseline:
-    """What is kept in memory of a reference.
-
-    Args:
-        sample: The rows that drift is computed on.
-        labelled: All rows of the columns that performance is computed on.
-        performance: Its performance, once computed.
-    """
-
-    sample: pd.DataFrame
-    labelled: pd.DataFrame
-    performance: Performance | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +61,7 @@ class Check:
         prediction_column: str | None,
         latency_ms: Any,
         memory_mb: Any,
+        tokens: Any,
         tags: Sequence[str] | None,
         metadata: Mapping[str, Any] | None,
         drift_share: float,
@@ -77,38 +74,47 @@ class Check:
                 f"drift_share must be above 0 and at most 1, not {drift_share!r}",
                 "pass 0.5 for half of the columns",
             )
-        latency, memory = self._measured("latency_ms", latency_ms), self._measured("memory_mb", memory_mb)
+        measured = {
+            name: self._measured(name, value)
+            for name, value in (("latency_ms", latency_ms), ("memory_mb", memory_mb), ("tokens", tokens))
+            if value is not None
+        }
         given_tags = [tags] if isinstance(tags, str) else [str(tag) for tag in tags or ()]
-        frame = to_frame(data, operation=_OPERATION, workspace=self.workspace.project_name)
-        frame, spec, notes = self._roles(frame, target_column, prediction_column)
-        expected = self._expected(frame, spec)
-        batch = conform(sample(frame, checks.SAMPLE_ROWS), self.reference.columns, exclude=expected)
-        self._explain_roles(batch, spec)
-        if batch.frame.empty and spec.task is Task.NONE:
-            reasons = "; ".join(f"{column}: {reason}" for column, reason in list(batch.skipped.items())[:10])
-            raise self._refuse(
-                f"Nothing in the batch can be compared with the reference ({reasons})",
-                f"pass columns the reference has: {listed(list(self.reference.columns))}",
-            )
+        frame = to_frame(data, operation=_OPERATION, workspace=self.workspace.project_name, empty=True)
+        role = roles.assign(
+            frame,
+            self.reference,
+            target_column=target_column,
+            prediction_column=prediction_column,
+            workspace=self.workspace.project_name,
+        )
+        frame, spec = role.frame, role.spec
+        self._require_common(frame)
         info = {str(k): str(v) for k, v in (metadata or {}).items() if v is not None}
         facts = self._facts(info)
         evidently = runtime.load(operation=_OPERATION, workspace=self.workspace.project_name)
-        project.ensure(self.workspace, lock_timeout=self.lock_timeout, operation=_OPERATION)
         baseline_of = self.load_reference(self.reference)
-        reference_frame = self._reference_frame(baseline_of.sample, batch)
-        missing = self._missing(frame)
-        resources = _resources(latency, memory)
+        columns = self.reference.columns
+        batch = conform(
+            sample(frame, checks.SAMPLE_ROWS),
+            columns,
+            vocabularies=baseline_of.vocabularies,
+            exclude=[c for c in spec.columns if c not in columns or c == spec.group_column],
+        )
+        both = pair(batch, baseline_of.rows, columns)
+        cells = quality.cells(frame, columns)
+        of_columns = quality.of_columns(cells, columns, batch.flaws)
+        project.ensure(self.workspace, lock_timeout=self.lock_timeout, operation=_OPERATION)
         with runtime.running():
             drift = checks.compare(
                 evidently,
-                batch.frame,
-                reference_frame,
+                both,
                 drift_share=drift_share,
-                missing=missing,
+                quality=of_columns,
                 workspace=self.workspace.project_name,
             )
-            missing_share, quality = checks.quality(evidently, self._cells(frame), resources)
-            performance = measure(evidently, frame, spec)
+            missing_share, quality_snapshot = checks.quality(evidently, cells, _resources(measured))
+            performance = measure(evidently, role.labelled, spec)
             baseline = Performance()
             if performance.metrics:
                 if baseline_of.performance is None:
@@ -118,7 +124,7 @@ class Check:
             snapshot_id = snapshots.new_id(int(at.timestamp() * 1000))
             text = checks.assemble(
                 drift,
-                quality,
+                quality_snapshot,
                 performance,
                 at=at,
                 name=name or f"{self.model or self.workspace.project_name} {at:%Y-%m-%d %H:%M:%S}",
@@ -129,7 +135,7 @@ class Check:
         absent = [
             column
             for column, reason in skipped.items()
-            if reason == "not in the batch" and column != self.reference.target_column
+            if reason == ABSENT and column != self.reference.target_column
         ]
         found = alerts.find(
             model=self.model,
@@ -138,7 +144,7 @@ class Check:
             drift_share=drift.share,
             drift_threshold=drift_share,
             n_drifted=drift.count,
-            n_columns=len(drift.columns),
+            n_columns=drift.compared,
             performance=performance.metrics,
             reference_performance=baseline.metrics,
             missing_columns=absent,
@@ -164,15 +170,24 @@ class Check:
             drift_share=drift.share,
             drift_threshold=drift_share,
             n_drifted=drift.count,
+            n_compared=drift.compared,
             columns=drift.columns,
+            quality=of_columns,
             performance={key: plain(value) for key, value in performance.metrics.items()},
+            undefined=performance.undefined,
             reference_performance={key: plain(value) for key, value in baseline.metrics.items()},
             performance_change={key: value for key, value in change.items() if plain(value) is not None},
             missing_share=missing_share,
-            latency_ms=latency,
-            memory_mb=memory,
+            latency_ms=measured.get("latency_ms"),
+            memory_mb=measured.get("memory_mb"),
+            tokens=measured.get("tokens"),
             skipped=skipped,
-            warnings=(*notes, *self._size_warnings(frame, drift), *batch.warnings, *performance.notes),
+            warnings=(
+                *role.notes,
+                *self._circumstances(frame, drift),
+                *batch.warnings,
+                *performance.notes,
+            ),
             alerts=found,
             tags=tuple(given_tags),
             metadata=info,
@@ -192,109 +207,16 @@ class Check:
             if record["alerts"]:
                 history.append(self.workspace.monitoring_path / history.ALERTS_FILE, record["alerts"])
 
-    def _roles(
-        self, frame: pd.DataFrame, target_column: str | None, prediction_column: str | None
-    ) -> tuple[pd.DataFrame, TaskSpec, list[str]]:
-        """Return the batch with target and prediction under the reference's names, and the task."""
-        spec = self.reference.spec
-        columns = [str(name) for name in frame.columns]
-        repeated = duplicated(columns)
-        given = {"target": target_column, "prediction": prediction_column}
-        for role, column in given.items():
-            if column is not None and column not in columns:
-                raise self._refuse(
-                    f"There is no {role} column {column!r}; the batch has: {listed(columns)}",
-                    f"name the {role} column as it is in the batch, or leave it out",
-                )
-            if column in repeated:
-                raise self._refuse(
-                    f"The batch has {repeated[column]} columns named {column!r}, the {role}",
-                    "drop all but one of them",
-                )
-        for own, column in ((spec.target_column, target_column), (spec.prediction_column, prediction_column)):
-            if own and column and own != column:
-                frame = frame.drop(columns=own, errors="ignore").rename(columns={column: own})
-        frame = self._single_roles(frame, spec, repeated)
-        target, prediction = spec.target_column or target_column, spec.prediction_column or prediction_column
-        if (target, prediction) == (spec.target_column, spec.prediction_column):
-            return frame, spec, []
-        # The reference was set without this column: the batch alone says what the task is.
-        present = set(frame.columns)
-        spec = task_spec(
-            frame,
-            target_column=target if target in present else None,
-            prediction_column=prediction if prediction in present else None,
-            task=None if spec.task is Task.NONE else str(spec.task),
-            probability_columns=dict(spec.probability_columns) or None,
-            positive_label=spec.positive_label,
-            operation=_OPERATION,
-            workspace=self.workspace.project_name,
-        )
-        return frame, spec, list(spec.notes)
-
-    def _single_roles(self, frame: pd.DataFrame, spec: TaskSpec, repeated: Mapping[str, int]) -> pd.DataFrame:
-        roles = [spec.target_column, spec.prediction_column, *spec.probability_columns.values()]
-        for column in roles:
-            if column is not None and column in repeated:
-                raise self._refuse(
-                    f"The batch has {repeated[column]} columns named {column!r}", "drop all but one of them"
-                )
-        return frame
-
-    def _expected(self, frame: pd.DataFrame, spec: TaskSpec) -> list[str]:
-        """Return the columns that are not compared and need no reason."""
-        roles = {spec.target_column, spec.prediction_column, *spec.probability_columns.values()}
-        return [c for c in frame.columns if c in roles and c not in self.reference.columns]
-
-    def _explain_roles(self, batch: Conformed, spec: TaskSpec) -> None:
-        target = spec.target_column
-        if target is not None and batch.skipped.get(target) == "not in the batch":
-            batch.warnings.append(f"no performance: the batch has no target column {target!r}")
-
-    def _reference_frame(self, rows: pd.DataFrame, batch: Conformed) -> pd.DataFrame:
-        """Return the reference's side of the batch's columns; constant ones move to ``skipped``."""
-        import pandas as pd
-
-        ready: dict[str, pd.Series] = {}
-        for name, schema in self.reference.columns.items():
-            if name in batch.skipped or name not in rows.columns:
-                continue
-            if schema.kind is ColumnKind.TEXT:
-                ready |= text_features(name, rows[name])
-            elif schema.kind is ColumnKind.CATEGORICAL:
-                ready[name] = to_categories(rows[name], schema.categories)[0]
-            else:
-                ready[name] = rows[name]
-        for name in list(batch.frame.columns):
-            values = {*ready[name].dropna().unique(), *batch.frame[name].dropna().unique()}
-            if len(values) < 2:
-                batch.skipped[name] = "constant: the reference and the batch have one and the same value"
-                batch.frame = batch.frame.drop(columns=name)
-            elif not ready[name].notna().any():
-                batch.skipped[name] = "no value in the sample of the reference"
-                batch.frame = batch.frame.drop(columns=name)
-        return pd.DataFrame({name: ready[name] for name in batch.frame.columns})
-
-    def _missing(self, frame: pd.DataFrame) -> dict[str, tuple[float, float]]:
-        shares: dict[str, tuple[float, float]] = {}
-        for name, schema in self.reference.columns.items():
-            if name in frame.columns and frame.columns.tolist().count(name) == 1:
-                share = float(frame[name].isna().mean()), schema.missing_share
-                shares[name] = share
-                if schema.kind is ColumnKind.TEXT:
-                    shares |= {f"{name} (characters)": share, f"{name} (words)": share}
-        return shares
-
-    def _cells(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return 0 for every cell of an expected column that is there and NaN for a missing one."""
-        import numpy as np
-        import pandas as pd
-
-        counts = duplicated([str(c) for c in frame.columns])
-        names = [c for c in self.reference.columns if c in frame.columns and c not in counts]
-        if not names:
-            return pd.DataFrame({"row": np.zeros(len(frame))})
-        return pd.DataFrame({name: np.where(frame[name].isna(), np.nan, 0.0) for name in names})
+    def _require_common(self, frame: pd.DataFrame) -> None:
+        """Refuse another table altogether; a batch that only lost its rows is a finding."""
+        columns = self.reference.columns
+        expected = {part for name, schema in columns.items() for part in (name, *schema.parts)}
+        if len(frame) and not expected.intersection(frame.columns):
+            found = listed([str(column) for column in frame.columns])
+            raise self._refuse(
+                f"Nothing in the batch can be compared with the reference: it has the columns {found}",
+                f"pass columns the reference has: {listed(list(columns))}",
+            )
 
     def _facts(self, info: Mapping[str, str]) -> dict[str, str]:
         own = {"project": self.workspace.project_name, "reference": self.reference.hash}
@@ -304,22 +226,27 @@ class Check:
             own["model_version"] = self.model_version
         return {**info, **own}
 
-    def _size_warnings(self, frame: pd.DataFrame, drift: checks.Drift) -> list[str]:
+    def _circumstances(self, frame: pd.DataFrame, drift: checks.Drift) -> list[str]:
         found = []
-        if len(frame) < checks.SMALL_BATCH:
+        if not len(frame):
+            found.append("the batch has no rows, so nothing could be checked")
+        elif len(frame) < checks.SMALL_BATCH:
             found.append(
                 f"small batch: {len(frame)} rows say little, only large differences can be told from chance "
                 f"(at least {checks.SMALL_BATCH} are advised)"
             )
         if self.reference.rows < checks.SMALL_BATCH:
             found.append(f"small reference: {self.reference.rows} rows say little about the distribution")
+        set_for = self.reference.model_version
+        if self.model_version and set_for and self.model_version != set_for:
+            found.append(
+                f"the reference was set for version {set_for} of the model, not {self.model_version}"
+            )
         if not drift.columns:
             found.append("no column could be compared with the reference, so drift is unknown")
         return found
 
-    def _measured(self, name: str, value: Any) -> Measured | None:
-        if value is None:
-            return None
+    def _measured(self, name: str, value: Any) -> Measured:
         import numpy as np
 
         try:
@@ -340,9 +267,8 @@ class Check:
         )
 
 
-def _resources(latency: Measured | None, memory: Measured | None) -> dict[str, float]:
+def _resources(measured: Mapping[str, Measured]) -> dict[str, float]:
     values: dict[str, float] = {}
-    for name, measured in (("latency_ms", latency), ("memory_mb", memory)):
-        if measured is not None:
-            values |= {name: measured.mean, f"{name}_p95": measured.p95}
+    for name, quantity in measured.items():
+        values |= {name: quantity.mean, f"{name}_p95": quantity.p95}
     return values

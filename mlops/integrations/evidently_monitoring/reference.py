@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 from mlops import jsonlines
 from mlops.errors import DataIntegrityError, ReferenceDataError
 from mlops.files import hash_file, sync_directory, write_atomic
-from mlops.integrations.evidently_monitoring.conform import to_labels, to_numbers
+from mlops.integrations.evidently_monitoring import embeddings
+from mlops.integrations.evidently_monitoring.conform import joined, to_labels, to_numbers
 from mlops.integrations.evidently_monitoring.frames import TOOL
 from mlops.integrations.evidently_monitoring.schema import (
     SCHEMA_VERSION,
@@ -84,7 +86,7 @@ class ReferenceStore:
         Returns:
             The reference that is now current.
         """
-        stored = stored_columns(frame, columns)
+        stored = stored_columns(frame, columns, spec.group_column)
         digest = content_hash(stored, columns, spec)
         target = self.directory / digest
         schema: dict[str, Any] = {
@@ -119,14 +121,18 @@ class ReferenceStore:
             shutil.rmtree(staging, ignore_errors=True)
         return self._load(model, entry, operation)
 
-    def current(self, model: str | None, *, operation: str) -> ReferenceData:
-        """Return the reference of ``model``: its own, else the project's default.
+    def current(self, model: str | None, version: str | None = None, *, operation: str) -> ReferenceData:
+        """Return the reference of ``model``: the version's, else its latest, else the project's default.
 
         Raises:
             ReferenceDataError: None has been set.
             DataIntegrityError: A stored file is missing or unreadable.
         """
         pointer = self._pointer(operation)
+        if version is not None and pointer.get(model or "", {}).get("version") != version:
+            for entry in reversed(self._entries(model)):
+                if entry.get("version") == version:
+                    return self._load(model, entry, operation)
         key = model if model is not None and model in pointer else ""
         if key not in pointer:
             known = ", ".join(repr(name) for name in pointer) or "none"
@@ -139,6 +145,14 @@ class ReferenceStore:
                 hint=f"{_MODEL_HINT}; models with a reference: {known}",
             )
         return self._load(key or None, pointer[key], operation)
+
+    def past(self, model: str | None, *, operation: str) -> list[ReferenceData]:
+        """Return every reference that was made current for ``model`` itself, newest first.
+
+        Raises:
+            DataIntegrityError: A stored file is missing or unreadable.
+        """
+        return [self._load(model, entry, operation) for entry in reversed(self._entries(model))]
 
     def load_frame(self, reference: ReferenceData, *, operation: str) -> pd.DataFrame:
         """Read a reference's data, after checking that it is what was stored.
@@ -174,6 +188,10 @@ class ReferenceStore:
         for line in jsonlines.read(self.directory / HISTORY_FILE):
             if line.value is not None:
                 yield line.value.get("model"), line.value.get("version"), str(line.value["hash"])
+
+    def _entries(self, model: str | None) -> list[dict[str, Any]]:
+        lines = (line.value for line in jsonlines.read(self.directory / HISTORY_FILE))
+        return [value for value in lines if value is not None and value.get("model") == model]
 
     def _pointer(self, operation: str) -> dict[str, dict[str, Any]]:
         path = self.directory / POINTER_FILE
@@ -216,15 +234,32 @@ class ReferenceStore:
         )
 
 
-def stored_columns(frame: pd.DataFrame, columns: dict[str, ColumnSchema]) -> pd.DataFrame:
-    """Return what is written to disk: the comparable columns in one type per kind."""
+def stored_columns(
+    frame: pd.DataFrame, columns: dict[str, ColumnSchema], group: str | None = None
+) -> pd.DataFrame:
+    """Return what is written to disk: the comparable columns in one type per kind.
+
+    Args:
+        frame: The reference data.
+        columns: Its schema.
+        group: The column that is stored although it is not compared, because performance needs it.
+    """
     import pandas as pd
 
     out: dict[str, pd.Series] = {}
     for name, schema in columns.items():
         if schema.kind is ColumnKind.NUMERICAL:
             out[name] = to_numbers(frame[name])[0]
-        elif schema.kind is not ColumnKind.IGNORED:
+        elif schema.kind is ColumnKind.EMBEDDING:
+            matrix = (
+                joined(frame[list(schema.parts)])
+                if schema.parts
+                else embeddings.to_matrix(frame[name], schema.dimension)[0]
+            )
+            # The first number says it: a vector is missing as a whole or not at all.
+            vectors = [None if math.isnan(vector[0]) else vector for vector in matrix]
+            out[name] = pd.Series(vectors, index=frame.index, dtype=object)
+        elif schema.kind is not ColumnKind.IGNORED or name == group:
             out[name] = to_labels(frame[name])
     return pd.DataFrame(out, index=frame.index)
 
@@ -247,6 +282,11 @@ def content_hash(stored: pd.DataFrame, columns: dict[str, ColumnSchema], spec: T
             # Adding zero turns -0.0 into 0.0; every NaN is written the same way.
             numbers = np.where(np.isnan(values), np.nan, values.to_numpy() + 0.0)
             digest.update(numbers.astype("<f8").tobytes())
+            continue
+        if name in columns and columns[name].kind is ColumnKind.EMBEDDING:
+            absent: np.ndarray = np.full(columns[name].dimension, np.nan, dtype="<f4")
+            for vector in values:
+                digest.update((absent if vector is None else vector.astype("<f4")).tobytes())
             continue
         text = pa.array(values.to_numpy(dtype=object), type=pa.large_string(), from_pandas=True)
         digest.update(pc.fill_null(pc.binary_length(text), -1).to_numpy(zero_copy_only=False).tobytes())

@@ -16,17 +16,20 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final, cast
 
+from mlops.integrations.evidently_monitoring import embeddings
 from mlops.integrations.evidently_monitoring.frames import TOOL
 from mlops.integrations.evidently_monitoring.noise import jensenshannon_noise, wasserstein_noise
 from mlops.workspace.tools import require
 
 NUMERICAL_METHOD: Final = "wasserstein_beyond_noise"
 CATEGORICAL_METHOD: Final = "jensenshannon_beyond_noise"
+EMBEDDING_METHOD: Final = "mmd_beyond_noise"
 # Evidently's default for both distances (evidently/legacy/calculations/stattests).
 SCORE_THRESHOLD: Final = 0.1
 
@@ -34,6 +37,8 @@ SCORE_THRESHOLD: Final = 0.1
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _lock = threading.RLock()
+# Evidently hands a drift method two samples and a threshold, and nothing else.
+_chance: ContextVar[Mapping[str, float]] = ContextVar("chance", default=MappingProxyType({}))
 _loaded: SimpleNamespace | None = None
 # Warnings are attributed to the module that caused them; a file compiled for the first time, to its path.
 _NOISY: Final = r"(?:.*[/\\])?(?:evidently|litestar|sklearn|scipy|numpy|pandas|plotly)(?:[./\\]|\Z)"
@@ -71,6 +76,20 @@ def running() -> Iterator[None]:
 
     with _lock, _silenced(), np.errstate(all="ignore"):
         yield
+
+
+@contextlib.contextmanager
+def explained_by_chance(discrepancies: Mapping[str, float]) -> Iterator[None]:
+    """Tell the drift method of embeddings how large a score of each column may be by chance.
+
+    Args:
+        discrepancies: Column to the largest maximum mean discrepancy that chance explains.
+    """
+    token = _chance.set(discrepancies)
+    try:
+        yield
+    finally:
+        _chance.reset(token)
 
 
 def numbers(snapshot: Any) -> dict[str, Any]:
@@ -117,6 +136,7 @@ def _collect() -> SimpleNamespace:
         Report,
     )
     from evidently._pydantic_compat import PrivateAttr
+    from evidently.core.datasets import Recsys
     from evidently.core.metric_types import SingleValueCalculation, SingleValueMetric
     from evidently.core.report import Snapshot
 
@@ -148,6 +168,7 @@ def _collect() -> SimpleNamespace:
         Dataset=Dataset,
         ExternalValue=ExternalValue,
         MulticlassClassification=MulticlassClassification,
+        Recsys=Recsys,
         Regression=Regression,
         Report=Report,
         Snapshot=Snapshot,
@@ -175,16 +196,23 @@ def _register_methods() -> None:
         categories = len({*reference.unique(), *current.unique()})
         return score, bool(drifted and score >= jensenshannon_noise(categories, len(reference), len(current)))
 
-    for name, test, function in (
-        (NUMERICAL_METHOD, wasserstein_stat_test, wasserstein),
-        (CATEGORICAL_METHOD, jensenshannon_stat_test, jensenshannon),
+    def mmd(reference: Any, current: Any, feature_type: Any, threshold: float) -> tuple[float, bool]:
+        score = embeddings.discrepancy(reference, current)
+        return score, score >= max(threshold, _chance.get().get(reference.name, 0.0))
+
+    distances = (wasserstein_stat_test, jensenshannon_stat_test)
+    numerical, categorical = (test.allowed_feature_types for test in distances)
+    for name, display, types, threshold, function in (
+        (NUMERICAL_METHOD, distances[0].display_name, numerical, SCORE_THRESHOLD, wasserstein),
+        (CATEGORICAL_METHOD, distances[1].display_name, categorical, SCORE_THRESHOLD, jensenshannon),
+        (EMBEDDING_METHOD, "Maximum mean discrepancy", numerical, embeddings.THRESHOLD, mmd),
     ):
         register_stattest(
             StatTest(
                 name=name,
-                display_name=f"{test.display_name}, beyond sampling noise",
-                allowed_feature_types=test.allowed_feature_types,
-                default_threshold=SCORE_THRESHOLD,
+                display_name=f"{display}, beyond sampling noise",
+                allowed_feature_types=types,
+                default_threshold=threshold,
             ),
             function,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 1
 # Every category the frozen list does not name is counted under this one.
 OTHER: Final = "(other)"
+# Places of a ranking that count where nothing else is said: one page of results.
+CUTOFF: Final = 10
 
 
 class ColumnKind(StrEnum):
@@ -23,6 +25,7 @@ class ColumnKind(StrEnum):
     NUMERICAL = "numerical"
     CATEGORICAL = "categorical"
     TEXT = "text"
+    EMBEDDING = "embedding"
     IGNORED = "ignored"
 
 
@@ -33,6 +36,7 @@ class Task(StrEnum):
     BINARY = "binary"
     MULTICLASS = "multiclass"
     REGRESSION = "regression"
+    RANKING = "ranking"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class ColumnSchema:
         categories: For a categorical column, the categories counted on their own, in order.
         missing_share: Share of missing values in the reference, 0 to 1.
         note: Why an ignored column is ignored.
+        minimum: The smallest finite value of a numerical column.
+        maximum: The largest.
+        dimension: How many numbers each row of an embedding has.
+        parts: The columns an embedding is spread over, in order; none if each cell holds a whole vector.
     """
 
     name: str
@@ -54,6 +62,14 @@ class ColumnSchema:
     categories: tuple[str, ...] = ()
     missing_share: float = 0.0
     note: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    dimension: int = 0
+    parts: tuple[str, ...] = ()
+
+    def as_stored(self) -> ColumnSchema:
+        """Return the schema of the column as it is stored: with one vector per cell."""
+        return replace(self, parts=())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -64,6 +80,10 @@ class ColumnSchema:
             "categories": list(self.categories),
             "missing_share": self.missing_share,
             "note": self.note,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "dimension": self.dimension,
+            "parts": list(self.parts),
         }
 
     @classmethod
@@ -76,6 +96,10 @@ class ColumnSchema:
             categories=tuple(values["categories"]),
             missing_share=float(values["missing_share"]),
             note=values["note"],
+            minimum=values.get("minimum"),
+            maximum=values.get("maximum"),
+            dimension=int(values.get("dimension", 0)),
+            parts=tuple(values.get("parts", ())),
         )
 
 
@@ -90,6 +114,8 @@ class TaskSpec:
         probability_columns: Label to the column with its probability; a binary task names the positive one.
         labels: The labels of a classification as text, sorted.
         positive_label: The label precision and recall are about in a binary task.
+        group_column: The column that says which rows a ranking puts in order together, such as the query.
+        cutoff: How many of a ranking's first places count.
         notes: What was decided rather than given, for people.
     """
 
@@ -99,7 +125,17 @@ class TaskSpec:
     probability_columns: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     positive_label: str | None = None
+    group_column: str | None = None
+    cutoff: int = CUTOFF
     notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that performance is computed from."""
+        named = (self.target_column, self.prediction_column, self.group_column)
+        return tuple(
+            dict.fromkeys([*(c for c in named if c is not None), *self.probability_columns.values()])
+        )
 
     @property
     def prediction_is_probability(self) -> bool:
@@ -117,6 +153,8 @@ class TaskSpec:
             "probability_columns": dict(self.probability_columns),
             "labels": list(self.labels),
             "positive_label": self.positive_label,
+            "group_column": self.group_column,
+            "cutoff": self.cutoff,
             "notes": list(self.notes),
         }
 
@@ -130,6 +168,8 @@ class TaskSpec:
             probability_columns=dict(values["probability_columns"]),
             labels=tuple(values["labels"]),
             positive_label=values["positive_label"],
+            group_column=values.get("group_column"),
+            cutoff=int(values.get("cutoff", CUTOFF)),
             notes=tuple(values["notes"]),
         )
 
@@ -179,7 +219,10 @@ class ReferenceData:
         return self.spec.positive_label
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the stored columns: numbers as float64, everything else as text; ignored ones are absent."""
+        """Return the stored columns: numbers as float64, vectors as float32 arrays, everything else as text.
+
+        Ignored columns are absent.
+        """
         import pandas as pd
 
         return pd.read_parquet(self.path / "data.parquet")
