@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from mlops.integrations.mlflow_tracking.provenance import REPRODUCES_TAG
 from mlops.integrations.mlflow_tracking.queries import ModelRow, Reader
 from mlops.integrations.mlflow_tracking.recording import DATA_TAG_PREFIX
 from mlops.integrations.mlflow_tracking.versions import (
@@ -34,7 +35,7 @@ def all_links(reader: Reader) -> Iterator[Link]:
         yield data_link(use["digest"], run_id, name=use["name"], context=use["context"])
     tags: dict[str, dict[str, str]] = {}
     for run_id, key, value in reader.tags(
-        DATA_TAG_PREFIX, GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY, _SNAPSHOT
+        DATA_TAG_PREFIX, GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY, _SNAPSHOT, REPRODUCES_TAG
     ):
         tags.setdefault(run_id, {})[key] = value
     for run_id, found in tags.items():
@@ -43,6 +44,8 @@ def all_links(reader: Reader) -> Iterator[Link]:
             if key.startswith(DATA_TAG_PREFIX) and (run_id, md5) not in seen:
                 yield data_link(md5, run_id, name=key.removeprefix(DATA_TAG_PREFIX), context="")
         yield from code_links(run_id, found)
+        if original := found.get(REPRODUCES_TAG):
+            yield Link(f"run:{original}", f"run:{run_id}", links.REPRODUCED_BY)
         if snapshot := found.get(_SNAPSHOT):
             yield Link(f"run:{run_id}", f"snapshot:{snapshot}", links.CHECKED_BY)
     for row in reader.versions():
