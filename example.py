@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlops import MLOpsClient
+from mlops.lineage.drawing import to_tree
 from mlops.reporting.status import collect, render
 
 console = Console(highlight=False)
@@ -120,7 +121,7 @@ def monitor(client: MLOpsClient, story: Story, version: str) -> None:
     _, _, later = write_data(client, story)
     before, after = train_test_split(later, test_size=0.5, random_state=4)
     columns = {"target_column": "target", "prediction_column": "prediction"}
-    client.set_reference_data(predicted(client, before), model="model", **columns)
+    client.set_reference_data(predicted(client, before), model=f"model:{version}", **columns)
     shifted = story.shift(after.drop(columns="target")).assign(target=after["target"])
     for label, batch in (("a normal batch", after), (story.accident, shifted)):
         result = client.monitor_predictions(predicted(client, batch), model=f"model:{version}", **columns)
@@ -155,6 +156,9 @@ def main() -> None:
             f"  {server.url} answers {answers} for three patients (truth: {list(later['target'][:3])})"
         )
     console.print("  stopped")
+
+    console.print("\n[bold]What its model came from, and what it led to[/bold]")
+    console.print(to_tree(client.trace("model")), markup=False, soft_wrap=True)
 
     console.print(f"\n[bold]All projects[/bold], in {clients[0].manager.base_path}")
     console.print(render(collect(clients[0].manager)))
