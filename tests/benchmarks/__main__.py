@@ -18,7 +18,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_imports, bench_logging, bench_serving, bench_tracking, bench_workspaces
+from tests.benchmarks import (
+    bench_data,
+    bench_imports,
+    bench_logging,
+    bench_serving,
+    bench_tracking,
+    bench_workspaces,
+)
 from tests.benchmarks.measure import Ratio
 
 BENCHMARKS = {
@@ -27,6 +34,7 @@ BENCHMARKS = {
     "logging": bench_logging.run,
     "tracking": bench_tracking.run,
     "serving": bench_serving.run,
+    "data": bench_data.run,
 }
 
 
