@@ -25,6 +25,8 @@ from mlops import (
     WorkspaceManager,
     WorkspaceNotFoundError,
 )
+from mlops.integrations.mlflow_tracking.api_queries import ApiReader
+from mlops.integrations.mlflow_tracking.run_query import RunQuery
 
 
 def tree(path: Path) -> list[tuple[Path, int]]:
@@ -134,6 +136,39 @@ def test_statistics_artifacts_and_limits_are_exact(project: Project, tmp_path: P
     on_disk = sum(p.stat().st_size for p in client.workspace_path.rglob("*") if p.is_file())
     assert 0 < project.get_storage_usage() <= on_disk / 1e6
     assert project.get_storage_usage() == client.get_storage_usage()["total_bytes"] / 1e6
+
+
+def test_a_run_of_a_pipeline_is_one_run_however_many_steps_it_has(project: Project) -> None:
+    def load() -> list[int]:
+        return [1, 2]
+
+    def fit(load: list[int]) -> dict[str, float]:
+        project.client.log_metric("seen", len(load))
+        return {"accuracy": 0.5}
+
+    pipeline = project.create_pipeline("train").add_step(load).add_step(fit)
+    pipeline.run()
+    with project.client.start_run("outer"), project.client.start_run("inner", nested=True):
+        pass
+    assert [run["run_name"] for run in project.list_runs()] == ["inner", "outer", "train"]
+    assert [run["run_name"] for run in project.list_runs(limit=3)] == ["inner", "outer", "train"]
+    assert len(project.client.list_runs(steps=True)) == 5
+    assert [run["run_name"] for run in project.list_runs("train")] == ["train"]
+    stats = project.get_stats()
+    assert (stats["total_pipelines"], stats["total_runs"], stats["completed_runs"]) == (1, 3, 3)
+    summary = project.client.get_status()["mlflow"]["summary"]
+    assert (summary["runs"], summary["last_run"]["run_name"]) == (3, "inner")
+    # What a step logged and what it returned are there, the steps' runs too.
+    assert [(a["name"], a["type"]) for a in project.get_artifacts("dict")] == [("fit", "metrics")]
+    assert len(project.get_artifacts("metrics")) == stats["artifacts_by_type"]["metrics"] == 2
+    assert project.get_artifacts("DataFrame") == []
+    with pytest.raises(ConfigError, match="modle"):
+        project.get_artifacts("modle")
+
+    public = ApiReader(project.client.tracking.client(), experiment_id=None)
+    assert public.runs(RunQuery(steps=False)) == project.list_runs()
+    assert public.runs(RunQuery(steps=False, limit=2)) == project.list_runs(limit=2)
+    assert public.counts(steps=False) == stats["runs_by_status"] == {"FINISHED": 3}
 
 
 def test_measured_values_of_models_are_kept_and_filtered(project: Project, base: Path) -> None:

@@ -113,8 +113,8 @@ class QueryVerbs(ProjectSession):
 
         Returns:
             Dictionaries with ``name``, ``type``, ``created_at`` (aware), ``run_id`` (or None) and ``uri``; a
-            file has its ``bytes``, logged metrics have their values in ``metrics``, what a step returned has its
-            ``python_type`` and the name of the ``step``.
+            file has its ``bytes``, logged metrics have their values in ``metrics``, and what a step returned
+            has its ``python_type`` and the name of the ``step``.
 
         Raises:
             ConfigError: The type is none of these and cannot be a Python type, or the limit is no whole
