@@ -49,9 +49,9 @@ class MLflowTracking(StoreInspection, Recorder):
 
     @property
     def active_run(self) -> Run | None:
-        """The innermost run of this adapter that is open in the calling thread or task, or None."""
+        """The innermost run of this project that is open in the calling thread or task, or None."""
         for handle in routing.handles():
-            if isinstance(handle, Run) and handle.tracking is self:
+            if isinstance(handle, Run) and (handle.tracking is self or self._is_same(handle.tracking)):
                 return handle
         return None
 
@@ -196,6 +196,10 @@ class MLflowTracking(StoreInspection, Recorder):
             self.flush_store("close")
         finally:
             self.forget()
+
+    def _is_same(self, other: MLflowTracking) -> bool:
+        # A step of a pipeline may use another client of the project than the one that runs the pipeline.
+        return (other.project, other.uri) == (self.project, self.uri)
 
     def _recording_run(self, operation: str) -> Run:
         run = self.active_run
