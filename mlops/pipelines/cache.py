@@ -122,7 +122,7 @@ class StepCache:
         return Held(self._store, stored).identity() == stored.identity
 
     def _data_is_same(self, data: Iterable[Mapping[str, Any]]) -> bool:
-        wanted = {item["name"]: item["digest"] for item in data if item["source"].get("tool") == "dvc"}
+        wanted = {item["name"]: item["digest"] for item in data}
         if not wanted:
             return True
         status = {each.name: each for each in create("dvc", self._context).status()}  # type: ignore[attr-defined]

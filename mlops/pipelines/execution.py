@@ -70,7 +70,7 @@ def perform(task: StepTask) -> StepResult:
                 _note(task, run, attempts, {recording.REASON_TAG: reason})
                 raise
             duration = time.perf_counter() - started
-            data = tuple(task.tracking.datasets(run_id))
+            data = recording.data_versions(task.tracking, run_id)
         result = StepResult(
             task.step.name,
             StepStatus.FINISHED,

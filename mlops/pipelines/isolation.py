@@ -94,7 +94,7 @@ def _pack(task: Call, path: Path, *, step: str) -> None:
 
 
 def _run(directory: Path, *, step: str, timeout: float | None, project: str) -> None:
-    # One pipe says when the function begins and ends; the other ends with this process, and the child with it.
+    # One pipe says when the function begins and ends; the other ends with this process and ends the child.
     begun, begin = os.pipe()
     lifeline, ours = os.pipe()
     try:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from mlops.errors import DataNotFoundError, PipelineError
+from mlops.integrations.dvc_data.ledger import FILE_NAME as LEDGER
 from mlops.integrations.mlflow_tracking.lineage import data_link
 from mlops.integrations.mlflow_tracking.provenance import RECORDS
 from mlops.integrations.mlflow_tracking.queries import PIPELINE_TAG
@@ -133,6 +134,18 @@ def outputs_of(tags: Mapping[str, str]) -> dict[str, StoredOutput]:
     return found
 
 
+def data_versions(tracking: MLflowTracking, run_id: str) -> tuple[dict[str, Any], ...]:
+    """Return the data versions that a run read; a project without any is not asked for them.
+
+    Args:
+        tracking: The project's adapter.
+        run_id: The run.
+    """
+    if not (tracking.context.workspace.dvc_path / LEDGER).exists():
+        return ()
+    return tuple(use for use in tracking.datasets(run_id) if use["source"].get("tool") == "dvc")
+
+
 def carry_over(run: Run, data: Iterable[Mapping[str, Any]]) -> None:
     """Record data versions that another run read with this one too."""
     for use in data:
@@ -202,7 +215,7 @@ def earlier_steps(tracking: MLflowTracking, run_id: str) -> dict[str, Record]:
     for child in _children(tracking, run_id):
         tags = child.data.tags
         if child.info.status == "FINISHED" and KEY_TAG in tags and STATUS_TAG not in tags:
-            data = tuple(tracking.datasets(child.info.run_id))
+            data = data_versions(tracking, child.info.run_id)
             found[tags[KEY_TAG]] = Record(child.info.run_id, outputs_of(tags), data)
     return found
 
