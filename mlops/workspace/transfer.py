@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from mlops import names
 from mlops.errors import ArchiveError, MLOpsError, WorkspaceCorruptError
@@ -24,6 +23,7 @@ from mlops.files import STATE_DIRECTORY, locked, write_atomic
 from mlops.workspace import archive, links, metadata, renaming, tools
 from mlops.workspace.archive import FILES, TOOLS, Manifest, Progress
 from mlops.workspace.model import DIRECTORIES, METADATA_FILE, ProjectWorkspace, now
+from mlops.workspace.portable import portable
 from mlops.workspace.scratch import scratch
 from mlops.workspace.unpacking import Reader
 
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 _LAST: Final = {"mlflow": 1, "dvc": 2}
 # What a copy without runs keeps.
 _DATA_TOOLS: Final = ("dvc",)
-_SECRET: Final = ("password", "passwd", "token", "secret", "key", "sig", "credential")
 # Not copied as files: the adapters copy these, or they mean nothing elsewhere.
 _OWN: Final = {*DIRECTORIES, METADATA_FILE, renaming.MARKER, STATE_DIRECTORY} - {"outputs"}
 
@@ -56,9 +55,10 @@ def export(
         locked(lock, timeout=context.settings.lock_timeout, operation=operation),
         scratch(base, "export", operation=operation) as directory,
     ):
-        portable, left_out = _portable(workspace)
+        configuration, left_out = portable(workspace)
         left_out += _snapshot(context, directory, include_data=include_data, operation=operation)
-        write_atomic(directory / METADATA_FILE, metadata.dump(portable))
+        with _copying(workspace.project_name, operation):
+            write_atomic(directory / METADATA_FILE, metadata.dump(configuration))
         packages = (tools.DISTRIBUTION, *tools.registered())
         manifest = Manifest(
             workspace.project_name,
@@ -130,23 +130,13 @@ def _snapshot(
 ) -> list[str]:
     """Copy what a workspace holds, but for its configuration; return what was left out and why."""
     workspace = context.workspace
-    try:
+    with _copying(workspace.project_name, operation):
         left_out = _copy_files(workspace, tree / FILES, log=only is None)
         for tool in sorted(tools.registered(), key=lambda tool: (_LAST.get(tool, 0), tool)):
             if only is None or tool in only:
                 (tree / TOOLS / tool).mkdir(parents=True)
                 tools.create(tool, context).export(tree / TOOLS / tool, include_data=include_data)
         left_out += _without_links(tree)
-    except MLOpsError as error:
-        error.operation = operation
-        raise
-    except OSError as error:
-        raise ArchiveError(
-            f"{workspace.project_name!r} cannot be copied: {error}",
-            operation=operation,
-            workspace=workspace.project_name,
-            hint="check the free space of the base path and the permissions of the files named",
-        ) from error
     if not include_data:
         left_out.append("the content of data versions")
     return left_out
@@ -164,16 +154,15 @@ def _assemble(
 ) -> ProjectWorkspace:
     """Make a workspace of a tree, under another name and id if need be."""
     home = directory / "base"
-    # Marks it as a base, so that locks and staging stay out of the workspace.
-    (home / STATE_DIRECTORY).mkdir(parents=True)
     workspace = _renamed(former, home / name, anew=anew)
-    workspace.ensure_directories()
-    try:
+    with _copying(name, operation):
+        # Marks it as a base, so that locks and staging stay out of the workspace.
+        (home / STATE_DIRECTORY).mkdir(parents=True)
+        workspace.ensure_directories()
         for path in sorted((tree / FILES).iterdir()) if (tree / FILES).is_dir() else ():
             if path.name in _OWN:
                 raise ArchiveError(
                     f"The archive has {path.name!r} where only a tool may put it",
-                    operation=operation,
                     hint="export the project again",
                 )
             with contextlib.suppress(FileNotFoundError):
@@ -182,29 +171,35 @@ def _assemble(
         workspace.save_metadata()
         context = renaming.context_of(catalog, workspace)
         for path in sorted((tree / TOOLS).iterdir()) if (tree / TOOLS).is_dir() else ():
-            adapter = _adapter(path.name, context, operation)
+            adapter = _adapter(path.name, context)
             adapter.restore(path)
             shutil.rmtree(path)
             adapter.close()
         renaming.adopt(context, former, moved=False)
+    return workspace
+
+
+@contextlib.contextmanager
+def _copying(project: str, operation: str) -> Iterator[None]:
+    """Give errors the method that was called, and those of the disk a next step."""
+    try:
+        yield
     except MLOpsError as error:
         error.operation = operation
         raise
     except OSError as error:
         raise ArchiveError(
-            f"{name!r} cannot be put together: {error}",
+            f"{project!r} cannot be copied: {error}",
             operation=operation,
-            workspace=name,
+            workspace=project,
             hint="check the free space and the permissions of the base path; nothing was changed",
         ) from error
-    return workspace
 
 
-def _adapter(tool: str, context: ToolContext, operation: str) -> tools.ToolAdapter:
+def _adapter(tool: str, context: ToolContext) -> tools.ToolAdapter:
     if tool not in tools.registered():
         raise ArchiveError(
             f"The archive holds data of {tool!r}, for which there is no integration here",
-            operation=operation,
             workspace=context.workspace.project_name,
             hint="install the package that provides it, then import again",
         )
@@ -224,49 +219,6 @@ def _renamed(former: ProjectWorkspace, root: Path, *, anew: bool) -> ProjectWork
     if anew:
         changes |= {"id": str(uuid.uuid4()), "evidently_project_id": None}
     return replace(former, **changes)
-
-
-def _portable(workspace: ProjectWorkspace) -> tuple[ProjectWorkspace, list[str]]:
-    """Return the configuration without credentials and without paths of this machine, and what that took."""
-    changes: dict[str, Any] = {}
-    left_out: list[str] = []
-    for name in ("mlflow_tracking_uri", "dvc_remote_path"):
-        value = getattr(workspace, name)
-        if value is None:
-            continue
-        if _is_local(value):
-            changes[name] = None
-            left_out.append(f"{name}: it is a path of this machine")
-        elif (clean := _without_secrets(value)) != value:
-            changes[name] = clean
-            left_out.append(f"{name}: its credentials")
-    if changes.get("mlflow_tracking_uri", "") is None:
-        changes["mlflow_experiment_id"] = None
-    return replace(workspace, **changes), left_out
-
-
-def _is_local(value: str) -> bool:
-    scheme, separator, rest = value.partition("://")
-    if separator:
-        return scheme.partition("+")[0] in ("sqlite", "file") and rest.startswith("/")
-    return value.startswith(("/", "~"))
-
-
-def _without_secrets(uri: str) -> str:
-    parts = urlsplit(uri)
-    user, at, host = parts.netloc.rpartition("@")
-    name, colon, password = user.partition(":")
-    # A reference to the environment is no secret.
-    kept = user if not colon or (password.startswith("${") and password.endswith("}")) else name
-    query = [
-        (key, value)
-        for key, value in parse_qsl(parts.query, keep_blank_values=True)
-        if not any(word in key.lower() for word in _SECRET)
-    ]
-    changed = len(query) != len(parse_qsl(parts.query, keep_blank_values=True))
-    return urlunsplit(
-        parts._replace(netloc=f"{kept}{at}{host}", query=urlencode(query) if changed else parts.query)
-    )
 
 
 def _copy_files(workspace: ProjectWorkspace, target: Path, *, log: bool) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlops.errors import WorkspaceCorruptError, WorkspaceExistsError
 from mlops.files import sync_directory
 from mlops.workspace import base, renaming, trash
-from mlops.workspace.archive import Progress
 from mlops.workspace.catalog import WorkspaceCatalog
 from mlops.workspace.model import ProjectWorkspace
+
+if TYPE_CHECKING:
+    from mlops.workspace.archive import Progress
 
 
 class TravellingWorkspaces(WorkspaceCatalog):

@@ -18,6 +18,7 @@ import pytest
 from mlops import ArchiveError, MLOpsClient, WorkspaceExistsError, WorkspaceManager
 from mlops.errors import InvalidProjectNameError, WorkspaceError, WorkspaceNotFoundError
 from mlops.workspace import archive, links
+from mlops.workspace.portable import portable
 from mlops.workspace.unpacking import Reader
 from tests.workspace.populated import ORIGINAL
 
@@ -189,13 +190,11 @@ def test_an_archive_has_no_secrets_and_no_paths_of_the_machine(
     assert str(tmp_path / "shared").encode() not in text
     assert "dvc_remote_path: it is a path of this machine" in json.loads(stored["manifest.json"])["left_out"]
 
-    from mlops.workspace import transfer
-
-    team, notes = transfer._portable(manager.get_workspace("team"))
+    team, notes = portable(manager.get_workspace("team"))
     assert team.mlflow_tracking_uri == "http://someone@127.0.0.1:9/"
     assert team.dvc_remote_path == "s3://bucket/data?region=here"
     assert len(notes) == 2
-    reference, notes = transfer._portable(manager.get_workspace("reference"))
+    reference, notes = portable(manager.get_workspace("reference"))
     assert (reference.mlflow_tracking_uri, notes) == ("postgresql://me:${DB_PASSWORD}@127.0.0.1/db", [])
 
 
