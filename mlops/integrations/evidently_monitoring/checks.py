@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import IntegrationError
 from mlops.integrations.evidently_monitoring import embeddings, runtime
+from mlops.integrations.evidently_monitoring.compact import drift_snapshot, quality_snapshot
 from mlops.integrations.evidently_monitoring.frames import TOOL
 from mlops.integrations.evidently_monitoring.metrics import Performance
 from mlops.integrations.evidently_monitoring.noise import jensenshannon_noise, wasserstein_noise
 from mlops.integrations.evidently_monitoring.pairing import Pair
 from mlops.integrations.evidently_monitoring.results import ColumnDrift, ColumnQuality
 from mlops.integrations.evidently_monitoring.schema import ColumnKind
-from mlops.integrations.evidently_monitoring.snapshots import lean, merge, restate_drifted
+from mlops.integrations.evidently_monitoring.snapshots import lean, merge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,6 @@ def compare(
     drift.compared = len({column.source for column in drift.columns.values()})
     drift.count = len({column.source for column in drift.columns.values() if column.drifted})
     drift.share = drift.count / drift.compared
-    restate_drifted(snapshot, drift.count, drift.share)
     drift.snapshot = snapshot
     return drift
 
@@ -119,22 +119,13 @@ def quality(
 
     Args:
         evidently: What ``runtime.load`` returned; the caller is inside ``runtime.running``.
-        cells: One column per expected column and one row per row of the batch, NaN where a cell is missing.
+        cells: One column per expected column and one row per row of the batch, True where a cell is missing.
         measured: Name to value of what was measured outside of the data.
     """
-    metrics = evidently.metrics
-    wanted = [metrics.RowCount()]
-    if len(cells):
-        wanted.append(metrics.DatasetMissingValueCount())
-    wanted += [evidently.ExternalValue(name, value) for name, value in measured.items()]
-    definition = evidently.DataDefinition(numerical_columns=list(cells.columns))
-    dataset = evidently.Dataset.from_pandas(cells, definition)
-    snapshot = evidently.Report(wanted).run(dataset, None, timestamp=runtime.EPOCH)
-    for metric in runtime.numbers(snapshot)["metrics"]:
-        if metric["config"]["type"].endswith(":DatasetMissingValueCount"):
-            return float(metric["value"]["share"]), snapshot
-    # Without rows there are no cells that could be missing, and Evidently divides by their number.
-    return 0.0, snapshot
+    missing = int(cells.to_numpy().sum())
+    snapshot = quality_snapshot(evidently, rows=len(cells), missing=missing, measured=measured)
+    # Evidently's share is per row, and exceeds 1 where a row misses several cells.
+    return missing / cells.size if cells.size else 0.0, snapshot
 
 
 def assemble(
@@ -162,28 +153,8 @@ def assemble(
 
 
 def _drift_report(evidently: SimpleNamespace, pair: Pair, columns: list[str], drift_share: float) -> Any:
-    numerical = [c for c in columns if pair.current[c].dtype.kind == "f"]
-    definition = {
-        "numerical_columns": numerical,
-        "categorical_columns": [c for c in columns if c not in numerical],
-    }
-    metrics = evidently.metrics
-    report = evidently.Report(
-        [
-            metrics.DriftedColumnsCount(
-                drift_share=drift_share,
-                num_method=runtime.NUMERICAL_METHOD,
-                cat_method=runtime.CATEGORICAL_METHOD,
-            ),
-            *(metrics.ValueDrift(column=c, method=_method(pair, c)) for c in columns),
-        ],
-        include_tests=True,
-    )
-    both = [
-        evidently.Dataset.from_pandas(frame[columns], evidently.DataDefinition(**definition))
-        for frame in (pair.current, pair.reference)
-    ]
-    return report.run(*both, timestamp=runtime.EPOCH)
+    methods = {column: _method(pair, column) for column in columns}
+    return drift_snapshot(evidently, pair, methods, drift_share=drift_share)
 
 
 def _method(pair: Pair, column: str) -> str:

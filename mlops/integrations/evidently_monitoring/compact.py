@@ -24,6 +24,7 @@ BARS: Final = 10
 # Digits of a number that is drawn and never computed with.
 _DIGITS: Final = 4
 _ROWS_PER_PAGE: Final = 50
+_LABEL_CHARACTERS: Final = 40
 
 
 def drift_snapshot(
@@ -46,7 +47,7 @@ def drift_snapshot(
     metrics = evidently.metrics
     snapshot = _empty(evidently)
     rows: list[dict[str, Any]] = []
-    drifted = 0
+    drifted: set[str] = set()
     found = []
     for column, method in methods.items():
         current, reference = pair.current[column].dropna(), pair.reference[column].dropna()
@@ -56,7 +57,8 @@ def drift_snapshot(
         score, beyond = float(outcome.drift_score), bool(outcome.drifted)
         calculation = metrics.ValueDrift(column=column, method=method).to_calculation()
         calculation.resolve_parameter("threshold", outcome.actual_threshold)
-        drifted += beyond
+        if beyond:
+            drifted.add(pair.sources[column])
         found.append(
             (calculation, calculation.result(score), _verdict(calculation, test, outcome, score, beyond))
         )
@@ -64,8 +66,9 @@ def drift_snapshot(
     counted = metrics.DriftedColumnsCount(
         drift_share=drift_share, num_method=runtime.NUMERICAL_METHOD, cat_method=runtime.CATEGORICAL_METHOD
     ).to_calculation()
-    share = drifted / len(methods)
-    total = counted.result(drifted, share)
+    # A text is one column, however many series were made of it.
+    compared = {pair.sources[column] for column in methods}
+    total = counted.result(len(drifted), len(drifted) / len(compared))
     bound = counted.to_metric()._default_tests_with_reference(snapshot.context)
     _add(snapshot, counted, total, [test.run_test(snapshot.context, counted, total) for test in bound])
     snapshot._widgets.append(_table(rows, [calculation.id for calculation, _, _ in found]))
@@ -145,22 +148,22 @@ def _verdict(calculation: Any, test: Any, outcome: Any, score: float, drifted: b
 
 
 def _table(rows: list[dict[str, Any]], linked: list[str]) -> Any:
+    from evidently.legacy.options import ColorOptions
     from evidently.legacy.renderers import html_widgets as widgets
 
-    def histogram(title: str, field: str, color: str) -> Any:
-        options = {"xField": "x", "yField": "y", "color": color}
+    def histogram(title: str, field: str) -> Any:
+        options = {"xField": "x", "yField": "y", "color": ColorOptions().primary_color}
         return widgets.ColumnDefinition(title, field, widgets.ColumnType.HISTOGRAM, options=options)
 
     rows = sorted(rows, key=lambda row: row["drift_score"], reverse=True)
-    colors = widgets.ColorOptions() if hasattr(widgets, "ColorOptions") else None
     table = widgets.rich_table_data(
         title="Columns, the largest drift score first",
         rows_per_page=_ROWS_PER_PAGE,
         columns=[
             widgets.ColumnDefinition("Column", "column_name"),
             widgets.ColumnDefinition("Type", "column_type"),
-            histogram("Reference Distribution", "reference_distribution", _color(colors)),
-            histogram("Current Distribution", "current_distribution", _color(colors)),
+            histogram("Reference Distribution", "reference_distribution"),
+            histogram("Current Distribution", "current_distribution"),
             widgets.ColumnDefinition("Data Drift", "data_drift"),
             widgets.ColumnDefinition("Stat Test", "stattest_name"),
             widgets.ColumnDefinition("Drift Score", "drift_score"),
@@ -169,3 +172,52 @@ def _table(rows: list[dict[str, Any]], linked: list[str]) -> Any:
     )
     table.linked_metrics = linked
     return table
+
+
+def _table_row(
+    column: str, kind: str, method: str, score: float, drifted: bool, current: pd.Series, reference: pd.Series
+) -> dict[str, Any]:
+    draw = _numeric_bars if current.dtype.kind == "f" else _label_bars
+    before, now = draw(reference, current)
+    return {
+        "column_name": column,
+        "column_type": kind,
+        "stattest_name": method,
+        "reference_distribution": before,
+        "current_distribution": now,
+        "data_drift": "Detected" if drifted else "Not Detected",
+        "drift_score": round(score, 6),
+    }
+
+
+def _numeric_bars(reference: pd.Series, current: pd.Series) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the shares of values per bin of both sides, over one and the same range."""
+    import numpy as np
+
+    low = min(reference.min(), current.min())
+    high = max(reference.max(), current.max())
+    if not np.isfinite(high - low) or not low < low + (high - low) / BARS:
+        # No bins fit between numbers this close, or this far apart.
+        return _label_bars(reference.map(str), current.map(str))
+    edges = np.linspace(low, high, BARS + 1)
+    middles = [_short(value) for value in (edges[:-1] + edges[1:]) / 2]
+
+    def bars(values: pd.Series) -> dict[str, Any]:
+        counts = np.histogram(values.to_numpy(), bins=edges)[0]
+        return {"x": middles, "y": [_short(count / len(values)) for count in counts]}
+
+    return bars(reference), bars(current)
+
+
+def _label_bars(reference: pd.Series, current: pd.Series) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the shares of the most frequent labels of both sides together."""
+    shares = [side.value_counts(normalize=True) for side in (reference, current)]
+    labels = shares[0].add(shares[1], fill_value=0).nlargest(BARS).index
+    names = [str(label)[:_LABEL_CHARACTERS] for label in labels]
+    return tuple(  # type: ignore[return-value]
+        {"x": names, "y": [_short(share.get(label, 0.0)) for label in labels]} for share in shares
+    )
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def cells(frame: pd.DataFrame, columns: Mapping[str, ColumnSchema]) -> pd.DataFrame:
-    """Return 0 for every cell of an expected column that is there and NaN for a missing one.
+    """Return True for every missing cell of an expected column, False for one that is there.
 
     Args:
         frame: The batch.
@@ -27,29 +27,29 @@ def cells(frame: pd.DataFrame, columns: Mapping[str, ColumnSchema]) -> pd.DataFr
     expected = {part for name, schema in columns.items() for part in schema.parts or (name,)}
     names = [name for name in frame.columns if name in expected and name not in repeated]
     if not names:
-        return pd.DataFrame({"row": np.zeros(len(frame))})
-    return pd.DataFrame({name: np.where(frame[name].isna(), np.nan, 0.0) for name in names})
+        return pd.DataFrame({"row": np.zeros(len(frame), dtype=bool)})
+    return pd.DataFrame({name: frame[name].isna().to_numpy() for name in names})
 
 
 def of_columns(
-    present: pd.DataFrame, columns: Mapping[str, ColumnSchema], flaws: Mapping[str, Mapping[str, float]]
+    missing: pd.DataFrame, columns: Mapping[str, ColumnSchema], flaws: Mapping[str, Mapping[str, float]]
 ) -> dict[str, ColumnQuality]:
     """Return the quality of every expected column that is in the batch.
 
     Args:
-        present: What ``cells`` returned.
+        missing: What ``cells`` returned.
         columns: The reference's schema.
         flaws: Column to the shares of its values that are odd, as ``conform`` found them.
     """
     found: dict[str, ColumnQuality] = {}
     for name, schema in columns.items():
         parts = list(schema.parts or (name,))
-        if not len(present) or any(part not in present.columns for part in parts):
+        if not len(missing) or any(part not in missing.columns for part in parts):
             continue
         odd = flaws.get(name, {})
         found[name] = ColumnQuality(
             column=name,
-            missing_share=float(present[parts].isna().any(axis=1).mean()),
+            missing_share=float(missing[parts].any(axis=1).mean()),
             reference_missing_share=schema.missing_share,
             infinite_share=odd.get("infinite"),
             unseen_share=odd.get("unseen"),

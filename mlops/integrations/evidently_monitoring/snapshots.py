@@ -47,23 +47,6 @@ def merge(snapshots: list[Any]) -> Any:
     return first
 
 
-def restate_drifted(snapshot: Any, count: int, share: float) -> None:
-    """Make a snapshot say how many columns drifted where Evidently counted the series made of them.
-
-    Args:
-        snapshot: A snapshot of drift alone.
-        count: Number of drifted columns.
-        share: Their share of the compared columns, 0 to 1.
-    """
-    for result in snapshot._metrics.values():
-        if not hasattr(result, "share"):
-            continue
-        texts = (f"{count:.1f}", f"{share:.2f}")
-        result.count.value, result.share.value = float(count), share
-        for widget, text in zip(result.widget, texts, strict=True):
-            widget.params["counters"][0]["value"] = text
-
-
 def write(text: str, snapshot_id: str, directory: Path, workspace: ProjectWorkspace) -> Path:
     """Put a snapshot into Evidently's directory.
 
