@@ -131,11 +131,14 @@ def promote(
 def artifacts(
     context: typer.Context,
     project: str,
-    kind: Annotated[str | None, typer.Option("--type", help="Only model, data, report or file.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--type", help="Only model, data, metrics, report or file, or a Python type."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: JsonOption = False,
 ) -> None:
-    """List what a project produced, newest first: models, data versions, reports and files of runs."""
+    """List what a project produced, newest first: models, data, metrics, reports, files, step outputs."""
     from mlops.client import MLOpsClient
 
     manager = manager_of(context)

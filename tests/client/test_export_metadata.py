@@ -183,18 +183,18 @@ print(runs, written - before, peak() - before)
 
 
 def test_a_server_tells_the_same_runs_as_the_file(client: MLOpsClient) -> None:
-    fill(client, 1_100)
+    fill(client, 2_300)
     told = list(client.tracking.each_run())
     asked = list(ApiReader(client.tracking.client(), experiment_id=None).each_run())
     assert told == asked
-    assert client.tracking.measured_runs() == 1_100
+    assert client.tracking.measured_runs() == 2_300
     assert [run["run_id"] for run in client.get_artifacts("metrics", limit=5)] == [
         run["run_id"] for run in client.list_runs(limit=5)
     ]
 
 
 def test_runs_that_come_and_go_meanwhile_disturb_no_other(client: MLOpsClient) -> None:
-    fill(client, 1_500)
+    fill(client, 4_500)
     runs = client.tracking.each_run()
     seen = [next(runs)["run_id"] for _ in range(10)]
     api = client.tracking.client()
@@ -202,8 +202,8 @@ def test_runs_that_come_and_go_meanwhile_disturb_no_other(client: MLOpsClient) -
         api.delete_run(run_id)
     api.create_run("0", run_name="new")
     seen += [run["run_id"] for run in runs]
-    assert set(seen) == {f"{n:032x}" for n in range(1_500)} - {f"{5:032x}"}
-    assert len(seen) == 1_499
+    assert set(seen) == {f"{n:032x}" for n in range(4_500)} - {f"{5:032x}"}
+    assert len(seen) == 4_499
 
 
 def test_a_kill_while_writing_leaves_the_file_before(client: MLOpsClient, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ STEP_TAG: Final = "mlops.step"
 _NO_STEPS: Final = f" AND r.run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = '{STEP_TAG}')"  # noqa: S608
 # SQLite's limit on bound values is 999 in old builds.
 _CHUNK: Final = 500
+# Each page costs a look at every run, and holds a few kilobytes of each that it has.
+_PAGE: Final = 2000
 # A key is the first value bound after the conditions'.
 _SORTED_BY: Final = {
     "start_time": "r.start_time",
@@ -156,10 +158,10 @@ class SqliteReader:
         while True:
             page = self._select(
                 f"{conditions}{after} ORDER BY COALESCE(r.start_time, 0) DESC, r.run_uuid LIMIT ?",
-                [*values, *behind, _CHUNK],
+                [*values, *behind, _PAGE],
             )
             yield from page
-            if len(page) < _CHUNK:
+            if len(page) < _PAGE:
                 return
             # A page starts behind the last run, so none is missed or told twice when others come or go.
             after = " AND (-COALESCE(r.start_time, 0), r.run_uuid) > (-?, ?)"
