@@ -269,6 +269,34 @@ def test_a_project_that_was_moved_never_touches_the_original(base: Path, tmp_pat
     assert original.get_tags() == {}
 
 
+def test_measured_values_travel_with_the_project(project: Project, base: Path, tmp_path: Path) -> None:
+    project.log_model_metrics("clf", {"a": 1.0})
+    expected = project.list_model_metrics()
+    project.client.close()
+    manager = WorkspaceManager(base)
+    archive = manager.export_workspace("churn", tmp_path / "churn.mlops")
+    manager.rename_workspace("churn", "churn2")
+    assert Project("churn2", projects_dir=base).list_model_metrics() == expected
+    manager.import_workspace(archive, project_name="again")
+    assert Project("again", projects_dir=base).list_model_metrics() == expected
+    # The project that was renamed leaves nothing in its old place.
+    with pytest.raises(WorkspaceNotFoundError):
+        project.log_model_metrics("clf", {"a": 2.0})
+    assert not (base / "churn").exists()
+
+
+def test_a_pipeline_can_be_copied_to_another_project(project: Project, base: Path) -> None:
+    def load() -> list[int]:
+        return [1]
+
+    project.create_pipeline("train", params={"depth": 3}).add_step(load).run()
+    other = Project("other", projects_dir=base)
+    pipeline = project.create_pipeline("train").add_step(load).copy_to(other)
+    assert (other.get_pipelines(), other.get_stats()["total_runs"]) == (["train"], 0)
+    pipeline.run()
+    assert [len(p.list_runs("train")) for p in (project, other)] == [1, 1]
+
+
 def test_the_manager_creates_gets_lists_and_deletes(base: Path) -> None:
     manager = ProjectManager(base)
     assert manager.list_projects() == []

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mlops.client.session import ProjectSession
 
 FILE_NAME: Final = "model_metrics.jsonl"
-_LOCK: Final = "model-metrics"
 
 
 def record(
@@ -81,7 +80,8 @@ def record(
         "tags": dict(tags or {}),
     }
     workspace = client.workspace
-    with workspace.lock(_LOCK, timeout=client.settings.lock_timeout, operation=operation):
+    # The lock that renaming and deleting take, so that nothing is written into the place they left.
+    with workspace.lock(timeout=client.settings.lock_timeout, operation=operation):
         workspace.require_present(operation=operation)
         jsonlines.append(_file(workspace), [line])
 
