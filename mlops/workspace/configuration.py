@@ -20,6 +20,7 @@ UPDATABLE: Final = (
     "quota",
     "retention",
     "schedules",
+    "monitoring",
 )
 _TYPES: Final[Mapping[str, type]] = {
     "metadata": dict,
@@ -27,6 +28,7 @@ _TYPES: Final[Mapping[str, type]] = {
     "quota": dict,
     "retention": dict,
     "schedules": list,
+    "monitoring": dict,
 }
 # Schemes MLflow's SQL and REST stores accept; its file store refuses to open since 3.13.
 _TRACKING: Final = re.compile(r"\A(?:https?|sqlite|postgresql|mysql|mssql|databricks|uc)(?:\+\w+)?(?:://|\Z)")
@@ -59,6 +61,10 @@ def check(values: Mapping[str, Any], *, project: str, operation: str) -> None:
     if bad := [k for k, v in tags.items() if not (isinstance(k, str) and isinstance(v, str | None))]:
         raise _error(f"tag {bad[0]!r} is not text", "use text for both", project=project, operation=operation)
     _check_wiring(values, project=project, operation=operation)
+    if values.get("monitoring"):
+        from mlops.workspace.schema import monitoring_section
+
+        monitoring_section(values["monitoring"], project=project, operation=operation)
 
 
 def _check_wiring(values: Mapping[str, Any], *, project: str, operation: str) -> None:

@@ -31,6 +31,7 @@ FIELDS: Final = (
     "quota",
     "retention",
     "schedules",
+    "monitoring",
     "created_at",
     "updated_at",
 )
@@ -42,6 +43,7 @@ _EMPTY: Final[Mapping[str, Callable[[], Any]]] = {
     "quota": dict,
     "retention": dict,
     "schedules": list,
+    "monitoring": dict,
 }
 
 
@@ -72,6 +74,7 @@ class ProjectWorkspace:
         quota: Storage limits.
         retention: Clean-up rules.
         schedules: Scheduled pipelines.
+        monitoring: Thresholds of alerts and who is told; ``schema.MonitoringSection`` lists the keys.
         id: UUID of this workspace, kept when it is renamed.
         created_at: Creation time, aware.
         updated_at: Time of the last change, aware.
@@ -93,6 +96,7 @@ class ProjectWorkspace:
     quota: dict[str, Any] = field(default_factory=dict)
     retention: dict[str, Any] = field(default_factory=dict)
     schedules: list[dict[str, Any]] = field(default_factory=list)
+    monitoring: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created_at: datetime = field(default_factory=now)
     updated_at: datetime = field(default_factory=now)

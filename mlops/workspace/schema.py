@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from mlops.errors import ConfigError
 from mlops.workspace.model import now
 
 
@@ -14,10 +25,110 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _as_url(value: str) -> str:
+    if not value.startswith(("http://", "https://", "${")):
+        raise ValueError("it must be an http:// or https:// URL, or begin with a ${NAME} that holds one")
+    return value
+
+
+class _Section(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, values: Any) -> Any:
+        # A person who empties a key ("tags:") leaves a null behind.
+        return (
+            {key: value for key, value in values.items() if value is not None}
+            if isinstance(values, dict)
+            else values
+        )
+
+
 Text = Annotated[str, BeforeValidator(_as_text)]
+Above = Annotated[float, Field(gt=0)]
 
 
-class WorkspaceFile(BaseModel):
+class ThresholdSection(_Section):
+    """The numbers from which a check raises an alert; what is not set stays as it was.
+
+    Args:
+        drift_share: Share of drifted columns, above 0 up to 1.
+        columns: Column to the drift score from which that column alone is an alert, in the score's own unit.
+        performance_drop: Loss of a metric relative to the reference, such as 0.1 for a tenth.
+        latency_ms: Milliseconds that 95 % of the requests stay below.
+        missing_share: Share of missing cells of a batch, 0 to 1.
+        silence_hours: Hours without a prediction in the log, for ``watch``.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    drift_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    columns: dict[str, Above] = Field(default_factory=dict)
+    performance_drop: Annotated[float, Field(ge=0)] | None = None
+    latency_ms: Above | None = None
+    missing_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    silence_hours: Above | None = None
+
+
+class MonitoringSection(_Section):
+    """The section ``monitoring`` of a ``workspace.yaml``.
+
+    Args:
+        thresholds: For every model of the project.
+        models: Model to the thresholds that are its own; they win over those of the project.
+        webhooks: URLs that new alerts are sent to as JSON; ``${NAME}`` stands for a variable of the
+            environment, and a secret belongs into one.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    thresholds: ThresholdSection = Field(default_factory=ThresholdSection)
+    models: dict[str, ThresholdSection] = Field(default_factory=dict)
+    webhooks: list[Annotated[str, AfterValidator(_as_url)]] = Field(default_factory=list)
+
+
+def monitoring_section(values: Mapping[str, Any], *, project: str, operation: str) -> MonitoringSection:
+    """Check the section ``monitoring``.
+
+    Args:
+        values: The section as it was read or given.
+        project: The project, for errors.
+        operation: The calling method, for errors.
+
+    Raises:
+        ConfigError: A key is unknown or a value makes no sense; all of them are named.
+    """
+    try:
+        return MonitoringSection.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(
+            f"The monitoring section of {project!r} is wrong: {explained(error, 'monitoring')}",
+            operation=operation,
+            workspace=project,
+            hint=f"keys are thresholds, models and webhooks; thresholds are {THRESHOLDS}",
+        ) from error
+
+
+def explained(error: ValidationError, *above: str) -> str:
+    """Return what is wrong with each value, by its place.
+
+    Args:
+        error: What the validation found.
+        *above: The place of the values that were validated.
+    """
+    problems = []
+    for each in error.errors():
+        place = ".".join((*above, *map(str, each["loc"])))
+        if each["type"] == "extra_forbidden":
+            problems.append(f"{place} is no key that is known")
+        else:
+            problems.append(f"{place}: {each['msg'].removeprefix('Value error, ')}, not {each['input']!r}")
+    return "; ".join(problems)
+
+
+THRESHOLDS: Final = ", ".join(ThresholdSection.model_fields)
+
+
+class WorkspaceFile(_Section):
     """One ``workspace.yaml``, schema version 1; keys it does not know are kept."""
 
     model_config = ConfigDict(extra="allow")
@@ -35,15 +146,7 @@ class WorkspaceFile(BaseModel):
     quota: dict[str, Any] = Field(default_factory=dict)
     retention: dict[str, Any] = Field(default_factory=dict)
     schedules: list[dict[str, Any]] = Field(default_factory=list)
+    # Checked by monitoring_section where it is used: a mistyped threshold must not close the whole project.
+    monitoring: dict[str, Any] = Field(default_factory=dict)
     created_at: AwareDatetime = Field(default_factory=now)
     updated_at: AwareDatetime = Field(default_factory=now)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_means_default(cls, values: Any) -> Any:
-        # A person who empties a key ("tags:") leaves a null behind.
-        return (
-            {key: value for key, value in values.items() if value is not None}
-            if isinstance(values, dict)
-            else values
-        )
