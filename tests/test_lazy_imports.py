@@ -43,6 +43,7 @@ def imported_by(code: str, *arguments: str) -> set[str]:
         "from mlops import WorkspaceManager as M; M(sys.argv[1]).bootstrap(['a', 'b'])",
         "from mlops import WorkspaceManager as M; M(sys.argv[1]).get_all_workspaces_status()",
         "from mlops import MLOpsClient; c = MLOpsClient('old', base_path=sys.argv[1]); c.get_status()",
+        "from mlops import Project; Project('old', projects_dir=sys.argv[1]).get_stats()",
         "from mlops import MLOpsClient; c = MLOpsClient('old', base_path=sys.argv[1]); c.environment()",
         "from mlops.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from mlops.cli import main\ntry: main(['--base-path', sys.argv[1], 'status'])\n"
