@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +132,56 @@ class ModelVerbs(ProjectSession):
         """
         target, found = packaged(self, model, version=version, alias=alias, operation="export_bento")
         return self.serving.export_bento(target, directory, version=found, force=force)
+
+    def deploy_service(
+        self,
+        service: Any,
+        *,
+        name: str,
+        version: str | int,
+        models: Sequence[Deployment | str] = (),
+        requirements: Sequence[str] | None = None,
+        labels: Mapping[str, Any] | None = None,
+    ) -> Deployment:
+        """Package a BentoML service of your own as a Bento, ``<project>.<name>:<version>``.
+
+        ``serve`` starts it like a model, and the server's ``call`` calls its routes.
+
+        Args:
+            service: A class with ``@bentoml.service``, ``"module:Class"``, or the path of a Python file.
+            name: The service's name without the project in front.
+            version: The version, such as ``3``.
+            models: The deployments, or tags, that it loads.
+            requirements: The packages it needs, as requirement lines; those of its models by default.
+            labels: Text labels.
+
+        Raises:
+            ModelNotFoundError: One of the models is not there.
+            IntegrationError: The service is defined in a notebook or the program itself, or its build failed.
+        """
+        deployment = self.serving.deploy_service(
+            service, name=name, version=version, models=models, requirements=requirements, labels=labels
+        )
+        self._record(self.serving.links_of(deployment), operation="deploy_service")
+        return deployment
+
+    def predictions(
+        self,
+        model: str,
+        *,
+        version: str | int | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what servers of a model logged, oldest first: rows, answers, and how long they took.
+
+        Args:
+            model: The model's name.
+            version: Only this version's.
+            since: Only requests from this moment on, aware.
+            limit: Only the newest so many.
+        """
+        return self.serving.predictions(model, version=version, since=since, limit=limit)
 
     def serve(
         self,

@@ -98,6 +98,9 @@ def test_a_service_is_packaged_served_and_called(
     with pytest.raises(IntegrationError, match="is not this service as it is now"):
         serving.deploy_service(path, name="length", version="7", models=[model])
 
+    with pytest.raises(IntegrationError, match=r"churn\.greeter:1 is a service of your own"):
+        serving.deploy(tmp_path / "length", model="greeter", version="1")
+
     assert [each.tag for each in serving.deployments()] == ["churn.length:7", "churn.greeter:1"]
     assert serving.get("greeter", "1") == made
     requirements = (made.path / "env" / "python" / "requirements.txt").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import IntegrationError
-from mlops.integrations.bentoml_serving import bento_model
+from mlops.integrations.bentoml_serving import bento_model, user_service
 from mlops.integrations.bentoml_serving.builder import build
 from mlops.integrations.bentoml_serving.entries import StoreEntry
 from mlops.integrations.bentoml_serving.model_card import digest, read_card
@@ -64,6 +64,14 @@ def deploy(
     run = {"run_id": card.run_id} if card.run_id else {}
     with store.reporting(f"{source} could not be stored as {name}:{version}", operation):
         stored = store.find("model", model, version)
+        taken = store.find("bento", model, version)
+        if stored is None and taken is not None and user_service.is_user_service(taken):
+            raise _error(
+                store,
+                f"{name}:{version} is a service of your own",
+                operation,
+                "choose another name or version",
+            )
         if stored is None:
             with store.scratch("model", operation) as (staging, _):
                 content = bento_model.write(
