@@ -49,7 +49,7 @@ class Baseline:
         # Stored data has an embedding's vectors in one column, wherever they came from.
         columns = {name: schema.as_stored() for name, schema in reference.columns.items()}
         return cls(
-            rows=conform(chosen, columns, vocabularies=vocabularies, own=True),
+            rows=conform(chosen, columns, vocabularies=vocabularies),
             labelled=frame[[name for name in frame.columns if name in reference.spec.columns]],
             vocabularies=vocabularies,
         )

@@ -183,7 +183,7 @@ def _probabilities(
     for label, column in spec.probability_columns.items():
         score = numbers_of(frame[column], result) if column in frame.columns else None
         if score is None:
-            missing = "holds no numbers" if column in frame.columns else "is not in the batch"
+            missing = "holds no numbers" if column in frame.columns else "is not in the batch, or not once"
             result.lack(f"column {column!r} {missing}", "roc_auc")
             return
         if outside := _outside(score):
@@ -198,7 +198,7 @@ def _probabilities(
     present = set(rows[target].unique())
     if spec.task is Task.BINARY:
         if len(present) != 2 or spec.positive_label not in present:
-            result.lack("it needs rows of both labels, and of no other", "roc_auc")
+            result.lack("it needs rows of both labels, and of no other, with probabilities", "roc_auc")
             return
         rows = rows.rename(columns={str(spec.positive_label): "probability"})
         numerical = ["probability"]

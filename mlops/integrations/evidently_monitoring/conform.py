@@ -108,7 +108,6 @@ def conform(
     columns: Mapping[str, ColumnSchema],
     *,
     vocabularies: Mapping[str, Vocabulary],
-    own: bool = False,
     exclude: Sequence[str] = (),
 ) -> Conformed:
     """Bring rows into the frozen schema, column by column.
@@ -117,7 +116,6 @@ def conform(
         frame: The rows, with text column names that may repeat.
         columns: The reference's schema.
         vocabularies: Text column to the words of the reference.
-        own: Whether the rows are the reference's own.
         exclude: Columns that are expected and not compared.
 
     Returns:
@@ -136,7 +134,7 @@ def conform(
         absent = [column for column in needed if column not in frame.columns]
         if schema.kind is ColumnKind.IGNORED:
             result.skipped[name] = f"ignored in the reference: {schema.note}"
-        elif not own and not len(frame):
+        elif not len(frame):
             result.skipped[name] = "the batch has no rows"
         elif absent:
             result.skipped[name] = ABSENT if absent == [name] else f"the batch has no column {absent[0]!r}"
@@ -145,9 +143,7 @@ def conform(
         elif schema.kind is ColumnKind.EMBEDDING:
             _vectors(frame[list(schema.parts)] if schema.parts else frame[name], schema, result)
         else:
-            known = vocabularies.get(name)
-            words = frozenset() if known is None else known.shared if own else known.all
-            for series, values in _column(frame[name], schema, result, words).items():
+            for series, values in _column(frame[name], schema, result, vocabularies).items():
                 ready[_unused(series, name, columns)] = values
                 result.sources[_unused(series, name, columns)] = name
     for name in dict.fromkeys(frame.columns):
@@ -192,7 +188,7 @@ def boolean_labels(labels: pd.Series, categories: Sequence[str]) -> pd.Series:
 
 
 def _column(
-    values: pd.Series, schema: ColumnSchema, result: Conformed, words: frozenset[str]
+    values: pd.Series, schema: ColumnSchema, result: Conformed, vocabularies: Mapping[str, Vocabulary]
 ) -> dict[str, pd.Series]:
     """Return the series to compare; none if the column is skipped."""
     name = schema.name
@@ -205,7 +201,7 @@ def _column(
         if not values.dropna().map(lambda v: isinstance(v, str)).all():
             result.skipped[name] = "text in the reference, but some values are not text"
             return {}
-        statistics = text_statistics.describe(values, words)
+        statistics = text_statistics.describe(values, vocabularies[name])
         return {
             text_statistics.series_name(name, statistic): numbers
             for statistic, numbers in statistics.items()

@@ -51,6 +51,13 @@ def to_frame(data: Any, *, operation: str, workspace: str, empty: bool = False) 
             f"The data has no rows (columns: {listed([str(c) for c in frame.columns])})",
             "pass at least one row",
         )
+    sparse = [position for position, dtype in enumerate(frame.dtypes) if isinstance(dtype, pd.SparseDtype)]
+    if sparse:
+        dense = [
+            frame.iloc[:, i].sparse.to_dense() if i in sparse else frame.iloc[:, i]
+            for i in range(len(frame.columns))
+        ]
+        frame = pd.concat(dense, axis=1)
     renamed = [".".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in frame.columns]
     # A new index: the caller's may have duplicates, and rows are only ever addressed by position.
     return pd.DataFrame(frame.set_axis(renamed, axis=1).reset_index(drop=True))

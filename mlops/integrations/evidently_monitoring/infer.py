@@ -116,6 +116,8 @@ def column_schema(name: str, values: pd.Series, *, label: bool = False, number: 
         return ignored("dates are not compared: later ones are always different")
     if kinds in _DURATIONS:
         return numerical(to_numbers(values)[0])
+    if kinds == "interval" or isinstance(getattr(values.dtype, "categories", None), pd.IntervalIndex):
+        return ignored("intervals are not compared; add the column they were cut from")
     if kinds == "bytes":
         return ignored("bytes are not compared; add a column with an embedding of them")
     if present.head(_LOOKED_AT).map(embeddings.is_vector).all():
@@ -133,12 +135,8 @@ def column_schema(name: str, values: pd.Series, *, label: bool = False, number: 
         if not is_code:
             return numerical(numbers)
     elif not (label or is_category) and kinds in {"mixed", "mixed-integer"}:
-        scalar = present.map(lambda v: isinstance(v, str | int | float | bool)).all()
-        return ignored(
-            "some values are numbers and some are text"
-            if scalar
-            else "some cells hold dictionaries or other objects"
-        )
+        types = sorted({type(value).__name__ for value in present})
+        return ignored(f"its values are of the types {', '.join(types[:5])}")
     try:
         labels = to_labels(values)
     except TypeError:

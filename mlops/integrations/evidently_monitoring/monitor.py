@@ -99,7 +99,7 @@ class Check:
             sample(frame, checks.SAMPLE_ROWS),
             columns,
             vocabularies=baseline_of.vocabularies,
-            exclude=[c for c in spec.columns if c not in columns or c == spec.group_column],
+            exclude=[column for column in spec.columns if column not in columns],
         )
         both = pair(batch, baseline_of.rows, columns)
         cells = quality.cells(frame, columns)

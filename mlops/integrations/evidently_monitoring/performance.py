@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlops.integrations.evidently_monitoring import classification, ranking, regression
 from mlops.integrations.evidently_monitoring.metrics import Performance
 from mlops.integrations.evidently_monitoring.schema import Task, TaskSpec
+
+_ORDER: Final = ("accuracy", "precision", "recall", "f1", "roc_auc", "mae", "rmse", "mape", "r2")
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,5 +32,14 @@ def measure(evidently: SimpleNamespace, frame: pd.DataFrame, spec: TaskSpec) -> 
     elif prediction is not None and prediction in frame.columns:
         module = regression if spec.task is Task.REGRESSION else ranking
         module.measure(evidently, frame, spec, result)
-    result.notes += [f"{metric} is undefined: {reason}" for metric, reason in result.undefined.items()]
+    result.metrics = {name: result.metrics[name] for name in sorted(result.metrics, key=_place)}
+    for reason in dict.fromkeys(result.undefined.values()):
+        lacking = [name for name, why in result.undefined.items() if why == reason]
+        result.notes.append(
+            f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} undefined: {reason}"
+        )
     return result
+
+
+def _place(metric: str) -> int:
+    return _ORDER.index(metric) if metric in _ORDER else len(_ORDER)

@@ -124,7 +124,7 @@ def _ranked(rows: pd.DataFrame, places: int) -> pd.DataFrame:
         {
             "group": np.concatenate([group, filler]),
             "target": np.concatenate([ordered["target"].to_numpy(), np.zeros(len(filler))]),
-            "rank": np.concatenate([rank, filler_rank]).astype("float64"),
+            "rank": np.concatenate([rank, filler_rank]),
         }
     )
     table = table.sort_values(["group", "rank"], ignore_index=True)

@@ -75,19 +75,24 @@ def assign(
     if (target, prediction) != (spec.target_column, spec.prediction_column):
         # The reference was set without this column: the batch alone says what the task is.
         present = set(single.columns)
-        spec = task_spec(
-            single,
-            target_column=target if target in present else None,
-            prediction_column=prediction if prediction in present else None,
-            task=None if spec.task is Task.NONE else str(spec.task),
-            probability_columns=dict(spec.probability_columns) or None,
-            positive_label=spec.positive_label,
-            group_column=spec.group_column,
-            cutoff=spec.cutoff,
-            operation=_OPERATION,
-            workspace=workspace,
-        )
-        notes += spec.notes
+        try:
+            spec = task_spec(
+                single,
+                target_column=target if target in present else None,
+                prediction_column=prediction if prediction in present else None,
+                task=None if spec.task is Task.NONE else str(spec.task),
+                probability_columns=dict(spec.probability_columns) or None,
+                positive_label=spec.positive_label,
+                group_column=spec.group_column,
+                cutoff=spec.cutoff,
+                operation=_OPERATION,
+                workspace=workspace,
+            )
+            notes += spec.notes
+        except ReferenceDataError as error:
+            # The other columns of such a batch are still worth comparing.
+            spec = TaskSpec()
+            notes.append(f"no performance: {error.message}")
     notes += _without_performance(single, spec, repeated)
     labelled = single[[name for name in single.columns if name in spec.columns]]
     return Roles(frame, labelled, spec, notes)

@@ -55,6 +55,14 @@ def task_spec(
     main = target_column or prediction_column
     if main is None or wanted is Task.NONE:
         return TaskSpec(target_column=target_column, prediction_column=prediction_column)
+    for column in filter(None, (target_column, prediction_column)):
+        try:
+            to_labels(frame[column])
+        except TypeError:
+            raise refuse(
+                f"Some cells of column {column!r} hold lists, dictionaries or arrays",
+                "name a column of labels or numbers",
+            ) from None
     truth, answer = _get(frame, target_column), _get(frame, prediction_column)
     notes: list[str] = []
     scores = answer is not None and _is_fractional(answer)

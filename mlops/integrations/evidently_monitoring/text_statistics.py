@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -34,18 +34,25 @@ class Vocabulary:
 
     Args:
         all: Every word.
-        shared: Those in at least two texts. A text of the reference knows its own words from the others only,
-            as a text of the batch does.
+        shared: Those in at least two texts.
+        texts: The texts. One of them knows its words from the others only, as a new text does; or the
+            reference would know all of its own words and every batch fewer.
     """
 
     all: frozenset[str]
     shared: frozenset[str]
+    texts: frozenset[str]
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> Vocabulary:
+    def of(cls, texts: Collection[str]) -> Vocabulary:
         """Collect the words of texts."""
         counts = Counter(word for text in texts for word in set(_words(text)))
-        return cls(frozenset(counts), frozenset(word for word, count in counts.items() if count > 1))
+        shared = frozenset(word for word, count in counts.items() if count > 1)
+        return cls(frozenset(counts), shared, frozenset(texts))
+
+    def known_to(self, text: str) -> frozenset[str]:
+        """Return the words a text shares with others if they occur in it."""
+        return self.shared if text in self.texts else self.all
 
 
 def series_name(column: str, statistic: str) -> str:
@@ -53,12 +60,12 @@ def series_name(column: str, statistic: str) -> str:
     return f"{column}: {statistic}"
 
 
-def describe(values: pd.Series, known: frozenset[str]) -> dict[str, pd.Series]:
+def describe(values: pd.Series, vocabulary: Vocabulary) -> dict[str, pd.Series]:
     """Return the statistics of texts by name, float64, NaN where a text is missing or has no such number.
 
     Args:
         values: Texts and missing values.
-        known: The words that count as known.
+        vocabulary: The reference's words.
 
     Returns:
         ``length`` in characters; ``words``; ``sentences``; ``word length``, the mean in characters;
@@ -72,7 +79,7 @@ def describe(values: pd.Series, known: frozenset[str]) -> dict[str, pd.Series]:
     table = np.full((len(values), len(STATISTICS)), np.nan)
     for row, text in enumerate(values):
         if not missing[row]:
-            table[row] = _describe(str(text), known)
+            table[row] = _describe(str(text), vocabulary.known_to(text))
     return {name: pd.Series(table[:, i], index=values.index) for i, name in enumerate(STATISTICS)}
 
 
