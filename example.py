@@ -24,7 +24,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlops import MLOpsClient
-from mlops.lineage.drawing import to_tree
 from mlops.reporting.status import collect, render
 
 console = Console(highlight=False)
@@ -158,7 +157,7 @@ def main() -> None:
     console.print("  stopped")
 
     console.print("\n[bold]What its model came from, and what it led to[/bold]")
-    console.print(to_tree(client.trace("model")), markup=False, soft_wrap=True)
+    console.print(str(client.trace("model")), markup=False, soft_wrap=True)
 
     console.print(f"\n[bold]All projects[/bold], in {clients[0].manager.base_path}")
     console.print(render(collect(clients[0].manager)))

@@ -25,8 +25,8 @@ class LineageVerbs(ProjectSession):
                 snapshot id, a git commit, or the start of a hash; ``kind:id`` where a text means two things.
 
         Returns:
-            The chain, also into other projects where something was copied; ``mlops.lineage.drawing`` draws
-            it as text.
+            The chain, also into other projects where something was copied. Printed, it is a tree;
+            ``mlops.lineage.drawing`` has the languages of Graphviz and Mermaid.
 
         Raises:
             DataNotFoundError: The project has nothing of that name.

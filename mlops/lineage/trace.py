@@ -52,6 +52,11 @@ class Trace:
     downstream: tuple[Branch, ...]
     errors: Mapping[str, str]
 
+    def __str__(self) -> str:
+        from mlops.lineage.drawing import to_tree
+
+        return to_tree(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         project = self.root.ref.project
