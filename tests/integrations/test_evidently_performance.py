@@ -222,10 +222,9 @@ def test_a_ranking_that_cannot_be_measured_says_why(
         ranked(), target_column="relevance", prediction_column="score", group_column="query"
     )
     batch = ranked(1)
-    change = {
-        name: value * len(batch) if isinstance(value, list) else value for name, value in change.items()
-    }
-    result = monitoring.monitor(batch.assign(**change))
+    for name, value in change.items():
+        batch[name] = pd.Series(value * len(batch) if isinstance(value, list) else value, index=batch.index)
+    result = monitoring.monitor(batch)
     assert set(result.performance.values()) == {None}
     assert all(reason in why for why in result.undefined.values())
     assert "item" in result.columns
