@@ -1,4 +1,4 @@
-"""``mlops ui mlflow``."""
+"""``mlops ui mlflow`` and ``mlops ui evidently``."""
 
 from __future__ import annotations
 
@@ -6,37 +6,52 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops.cli.output import manager_of
+
+if TYPE_CHECKING:
+    from mlops.ui.process import UIProcess
 
 app = typer.Typer()
 ui = typer.Typer(no_args_is_help=True)
 app.add_typer(ui, name="ui")
 
 
+_Project = Annotated[str | None, typer.Argument(help="Show this project only; all without it.")]
+_Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="The port on 127.0.0.1.", show_default="a free one")
+]
+_Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")]
+
+
 @ui.command()
 def mlflow(
-    context: typer.Context,
-    project: Annotated[str | None, typer.Argument(help="Show this project only; all without it.")] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=1, max=65535, help="The port on 127.0.0.1.", show_default="a free one"),
-    ] = None,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
-    ] = True,
+    context: typer.Context, project: _Project = None, port: _Port = None, browser: _Browser = True
 ) -> None:
     """Open MLflow's pages over the projects; each is an entry of the workspace picker. Ctrl-C stops it."""
     from mlops.ui import MLflowUI
 
-    server = MLflowUI(manager_of(context), project, port)
+    _serve(MLflowUI(manager_of(context), project, port), browser=browser)
+
+
+@ui.command()
+def evidently(
+    context: typer.Context, project: _Project = None, port: _Port = None, browser: _Browser = True
+) -> None:
+    """Open Evidently's pages: checks and dashboards of the projects, only to look at. Ctrl-C stops it."""
+    from mlops.ui import EvidentlyUI
+
+    _serve(EvidentlyUI(manager_of(context), project, port), browser=browser)
+
+
+def _serve(server: UIProcess, *, browser: bool) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with server:
-            typer.echo(f"MLflow UI: {server.page} (Ctrl-C stops it)")
+            typer.echo(f"{server.title}: {server.page} (Ctrl-C stops it)")
             sys.stdout.flush()
             if browser and _has_browser():
                 typer.launch(server.page)

@@ -15,23 +15,46 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 POLL_SECONDS = 0.25
 # For answers that are being sent; then the connections are cut.
 GRACE_SECONDS = 3
 
 
-def main(arguments: list[str]) -> int:
-    """Serve until asked to stop, and return the exit code."""
+def serve(arguments: list[str], app: Callable[[str, Path], Any]) -> int:
+    """Serve until asked to stop, and return the exit code.
+
+    Args:
+        arguments: Those of the command line.
+        app: Returns the application for a scope's URI and the server's own directory.
+    """
     owner, descriptor, home, uri = arguments
     threading.Thread(target=_end_with, args=(int(owner), Path(home)), daemon=True).start()
     with contextlib.closing(socket.socket(fileno=int(descriptor))) as listener:
-        return _serve(listener, uri)
+        import uvicorn
+
+        running = uvicorn.Server(
+            uvicorn.Config(
+                app(uri, Path(home)),
+                access_log=False,
+                log_level="warning",
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                lifespan="on",
+            )
+        )
+        running.run(sockets=[listener])
+        return 0 if running.started else 1
 
 
-def _serve(listener: socket.socket, uri: str) -> int:
-    import uvicorn
+def mlflow_app(uri: str, _home: Path) -> Any:
+    """Return MLflow's application.
+
+    Args:
+        uri: The projects to show, as a scope's URI.
+    """
     from mlflow import server
     from mlflow.server import handlers
 
@@ -43,13 +66,7 @@ def _serve(listener: socket.socket, uri: str) -> int:
 
     from mlflow.server.fastapi_app import app
 
-    running = uvicorn.Server(
-        uvicorn.Config(
-            app, access_log=False, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS, lifespan="on"
-        )
-    )
-    running.run(sockets=[listener])
-    return 0 if running.started else 1
+    return app
 
 
 def _end_with(owner: int, home: Path) -> None:
@@ -64,4 +81,4 @@ def _end_with(owner: int, home: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(serve(sys.argv[1:], mlflow_app))

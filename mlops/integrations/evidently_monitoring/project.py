@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,19 @@ def project_id(workspace: ProjectWorkspace) -> str:
 def project_path(workspace: ProjectWorkspace) -> Path:
     """Return the directory of the workspace's Evidently project."""
     return workspace.monitoring_path / project_id(workspace)
+
+
+def project_directories(monitoring: Path) -> Iterator[Path]:
+    """Yield the directories of the Evidently projects in a monitoring directory, sorted by id.
+
+    Args:
+        monitoring: The directory; one that does not exist holds none.
+    """
+    try:
+        found = sorted(monitoring.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    yield from (path for path in found if _UUID.match(path.name) and path.is_dir())
 
 
 def is_current(workspace: ProjectWorkspace, *, operation: str) -> bool:
@@ -94,7 +108,7 @@ def adopt(monitoring: Path, workspace: ProjectWorkspace, *, operation: str) -> N
     Raises:
         DataIntegrityError: The project's file cannot be read.
     """
-    found = [path for path in monitoring.iterdir() if path.is_dir() and _UUID.match(path.name)]
+    found = list(project_directories(monitoring))
     identifier = project_id(workspace)
     if len(found) != 1 or found[0].name == identifier:
         return
