@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mlops.integrations.mlflow_tracking.queries import STEP_TAG
 from mlops.pipelines.outputs import DIRECTORY
-from mlops.pipelines.recording import REUSED_TAG, STEP_TAG, outputs_of
+from mlops.pipelines.recording import REUSED_TAG, outputs_of
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking import MLflowTracking

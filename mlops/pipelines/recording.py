@@ -16,7 +16,7 @@ from mlops.errors import DataNotFoundError, PipelineError
 from mlops.integrations.dvc_data.ledger import FILE_NAME as LEDGER
 from mlops.integrations.mlflow_tracking.lineage import data_link
 from mlops.integrations.mlflow_tracking.provenance import RECORDS
-from mlops.integrations.mlflow_tracking.queries import PIPELINE_TAG
+from mlops.integrations.mlflow_tracking.queries import PIPELINE_TAG, STEP_TAG
 from mlops.integrations.mlflow_tracking.runs import PARENT_TAG
 from mlops.pipelines.cache import Record
 from mlops.pipelines.outputs import Held, OutputStore, StoredOutput
@@ -34,7 +34,6 @@ PARAMS_TAG: Final = "mlops.pipeline_params"
 ENGINE_TAG: Final = "mlops.pipeline_engine"
 RESUMES_TAG: Final = "mlops.resumes"
 # Of the run of a step.
-STEP_TAG: Final = "mlops.step"
 STATUS_TAG: Final = "mlops.step_status"
 REASON_TAG: Final = "mlops.step_reason"
 ATTEMPTS_TAG: Final = "mlops.step_attempts"
