@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from mlops.integrations.evidently_monitoring.adapter import EvidentlyMonitoring
+from mlops.integrations.evidently_monitoring.alert_log import AlertRecord
 from mlops.integrations.evidently_monitoring.results import Alert, ColumnDrift, Measured, MonitoringResult
 from mlops.integrations.evidently_monitoring.schema import ColumnKind, ColumnSchema, ReferenceData, Task
+from mlops.integrations.evidently_monitoring.thresholds import Thresholds
 
 __all__ = [
     "Alert",
+    "AlertRecord",
     "ColumnDrift",
     "ColumnKind",
     "ColumnSchema",
@@ -16,4 +19,5 @@ __all__ = [
     "MonitoringResult",
     "ReferenceData",
     "Task",
+    "Thresholds",
 ]

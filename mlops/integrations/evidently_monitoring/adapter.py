@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mlops import names
 from mlops.errors import DataIntegrityError, ReferenceDataError
 from mlops.files import Usage, measure
-from mlops.integrations.evidently_monitoring import alerts, history, lineage, project, transfer
+from mlops.integrations.evidently_monitoring import history, lineage, project, transfer
+from mlops.integrations.evidently_monitoring import thresholds as limits
+from mlops.integrations.evidently_monitoring.alerting import AlertVerbs
 from mlops.integrations.evidently_monitoring.frames import TOOL, duplicated, listed, to_frame
 from mlops.integrations.evidently_monitoring.infer import frozen_schema
 from mlops.integrations.evidently_monitoring.reference import ReferenceStore
-from mlops.integrations.evidently_monitoring.results import MonitoringResult
+from mlops.integrations.evidently_monitoring.results import Alert, MonitoringResult
 from mlops.integrations.evidently_monitoring.schema import CUTOFF, ReferenceData
 from mlops.integrations.evidently_monitoring.task import task_spec
 from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
@@ -29,7 +31,7 @@ _BROKEN_PANDAS: Final = (3, 1)
 _KEPT_REFERENCES: Final = 4
 
 
-class EvidentlyMonitoring:
+class EvidentlyMonitoring(AlertVerbs):
     """Reference data, drift and performance checks of one project.
 
     Args:
@@ -180,9 +182,11 @@ class EvidentlyMonitoring:
         model: str | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
-        drift_share: float = alerts.DRIFT_SHARE,
+        drift_share: float | None = None,
         name: str | None = None,
-        performance_drop: float = alerts.PERFORMANCE_DROP,
+        performance_drop: float | None = None,
+        thresholds: Mapping[str, Any] | None = None,
+        on_alert: Callable[[Sequence[Alert]], object] | None = None,
     ) -> MonitoringResult:
         """Compare a batch with the reference and keep the result as an Evidently snapshot.
 
@@ -201,29 +205,46 @@ class EvidentlyMonitoring:
             tags: Short texts the dashboard can filter by.
             metadata: Further facts, stored as text. ``run_id``, ``model_version`` and ``data_version`` become
                 lineage links.
-            drift_share: The share of drifted columns, above 0 up to 1, from which the batch has drifted.
+            drift_share: The share of drifted columns, above 0 up to 1, from which the batch has drifted;
+                short for ``thresholds={"drift_share": ...}``, as ``performance_drop`` is.
             name: A name for the snapshot.
             performance_drop: The relative loss against the reference from which a metric raises an alert.
+            thresholds: Thresholds by name (see ``Thresholds``) that win over those of ``workspace.yaml``.
+            on_alert: Called with the new alerts once the check is stored, if there are any; not with those
+                that an earlier check raised and that go on. What it raises is raised here.
 
         Returns:
             The result, stored before it is returned.
 
         Raises:
+            ConfigError: A threshold is unknown or makes no sense, here or in ``workspace.yaml``.
             ReferenceDataError: There is no reference, the batch is no table or one of other columns, or a
                 column named does not exist. Nothing has been written then.
         """
         from mlops.integrations.evidently_monitoring.monitor import Check
 
         model_name, version = self._model(model, "monitor")
+        shares = {"drift_share": drift_share, "performance_drop": performance_drop}
+        configured = limits.section(self._workspace, operation="monitor")
+        reference = self._references.current(model_name, version, operation="monitor")
         check = Check(
             workspace=self._workspace,
             model=model_name,
             model_version=version,
-            reference=self._references.current(model_name, version, operation="monitor"),
+            reference=reference,
+            limits=limits.in_force(
+                configured,
+                model_name,
+                {**(thresholds or {}), **{k: v for k, v in shares.items() if v is not None}},
+                columns=reference.columns,
+                operation="monitor",
+                workspace=self._workspace.project_name,
+            ),
+            webhooks=configured.webhooks,
             load_reference=self._baseline,
             lock_timeout=self._lock_timeout,
         )
-        return check.run(
+        result = check.run(
             data,
             target_column=target_column,
             prediction_column=prediction_column,
@@ -232,55 +253,11 @@ class EvidentlyMonitoring:
             tokens=tokens,
             tags=tags,
             metadata=metadata,
-            drift_share=drift_share,
             name=name,
-            performance_drop=performance_drop,
         )
-
-    def history(self, model: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return the checks made, newest first, as ``MonitoringResult.to_dict`` gave them.
-
-        Args:
-            model: Only this model's; None for all.
-            limit: At most so many; None for all.
-        """
-        name, _ = self._model(model, "history")
-        records = history.read(self.path / history.HISTORY_FILE)[::-1]
-        return [record for record in records if name is None or record["model"] == name][:limit]
-
-    def alerts(self, model: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return the alerts raised, newest first.
-
-        Args:
-            model: Only this model's; None for all.
-            limit: At most so many; None for all.
-        """
-        name, _ = self._model(model, "alerts")
-        records = history.read(self.path / history.ALERTS_FILE)[::-1]
-        return [record for record in records if name is None or record["model"] == name][:limit]
-
-    def save_html(self, snapshot_id: str, path: str | Path) -> Path:
-        """Write Evidently's report of an earlier check as one HTML file.
-
-        Args:
-            snapshot_id: The check, as in ``history()``.
-            path: The file to write.
-
-        Returns:
-            The file's absolute path.
-
-        Raises:
-            DataNotFoundError: There is no such snapshot.
-        """
-        from mlops.integrations.evidently_monitoring.snapshots import save_html
-
-        directory = project.project_path(self._workspace) / project.SNAPSHOTS
-        return save_html(
-            directory / f"{Path(snapshot_id).name}.json",
-            Path(path),
-            snapshot_id=snapshot_id,
-            workspace=self._workspace.project_name,
-        )
+        if on_alert is not None and (new := result.new_alerts):
+            on_alert(new)
+        return result
 
     def ensure(self) -> None:
         """Create the Evidently project and its dashboard if they are missing.
@@ -312,11 +289,10 @@ class EvidentlyMonitoring:
     def summary(self) -> dict[str, Any]:
         """Return the numbers of references and checks, the last check and the alerts still open.
 
-        An alert is open while it was raised by the latest check of its model.
+        An alert is open until a check finds it clear or somebody acknowledges it.
         """
-        counts = history.count(self.path / history.HISTORY_FILE)
-        raised = history.read(self.path / history.ALERTS_FILE)
-        latest = set(counts.latest.values())
+        counts = history.count(self._history_file)
+        raised = self.alerts()
         last = None
         if counts.last is not None:
             record = history.parse(counts.last)
@@ -339,7 +315,7 @@ class EvidentlyMonitoring:
             "drifted_checks": counts.drifted,
             "last_check": last,
             "alerts": len(raised),
-            "open_alerts": sum(alert["snapshot_id"] in latest for alert in raised),
+            "open_alerts": sum(alert.status == "open" for alert in raised),
         }
 
     def usage(self) -> Usage:
@@ -348,7 +324,7 @@ class EvidentlyMonitoring:
 
     def links(self) -> Iterator[Link]:
         """Yield the model of each reference, and what each snapshot compared and checked."""
-        return lineage.links(self._references, self.path / history.HISTORY_FILE, prefix=self._model_prefix)
+        return lineage.links(self._references, self._history_file, prefix=self._model_prefix)
 
     def links_of(self, made: ReferenceData | MonitoringResult) -> Iterator[Link]:
         """Yield the model of a reference, or what a check compared and checked."""
@@ -398,17 +374,6 @@ class EvidentlyMonitoring:
                 self._cache.pop(next(iter(self._cache)))
             self._cache[reference.hash] = loaded
         return loaded
-
-    def _model(self, model: str | None, operation: str) -> tuple[str | None, str | None]:
-        """Split ``name``, ``name:version`` or ``<project>.name:version``."""
-        if model is None:
-            return None, None
-        name, _, version = str(model).partition(":")
-        own = self._workspace.project_name
-        name = names.validate_model_name(name.removeprefix(f"{own}."), project=own, operation=operation)
-        if not version:
-            return name, None
-        return name, names.validate_version(version, project=own, operation=operation)
 
     def _require_columns(
         self, columns: list[str], wanted: Sequence[tuple[str, str | None]], operation: str

@@ -1,21 +1,37 @@
-"""Append-only records: one JSON line per check and per alert, readable without Evidently."""
+"""The history of checks: one JSON line each, readable without Evidently, and as a data frame."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from mlops import jsonlines
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HISTORY_FILE: Final = "history.jsonl"
-ALERTS_FILE: Final = "alerts.jsonl"
-# Ends every record, so that a line cut short by a crash is never taken for a whole one.
-_END: Final = b',"schema_version":1}'
 _HEAD: Final = re.compile(
     rb'\{"snapshot_id":"([^"]+)","model":(?:null|"([^"]*)"),"checked_at":"([^"]+)","drift_detected":(true|false)'
+)
+# The values of a check that are a column of the frame under the same name.
+_PLAIN: Final = (
+    "model",
+    "model_version",
+    "name",
+    "snapshot_id",
+    "rows",
+    "drift_detected",
+    "drift_share",
+    "drift_threshold",
+    "n_drifted",
+    "n_compared",
+    "missing_share",
 )
 
 
@@ -26,43 +42,31 @@ class Counts:
     Args:
         checks: Number of checks.
         drifted: Number of checks that found drift.
-        latest: Model (None for none) to the id of its latest check.
         last: The latest check's line, or None.
     """
 
     checks: int = 0
     drifted: int = 0
-    latest: dict[str | None, str] = field(default_factory=dict)
     last: bytes | None = None
 
 
 def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Add records with one write; the caller holds the project's lock.
+    """Add checks with one durable write; the caller holds the project's lock.
 
     Args:
         path: The file, created if need be.
-        records: Plain JSON values.
+        records: What ``MonitoringResult.to_dict`` returned.
     """
-    lines = b"".join(_line(record) for record in records)
-    with path.open("ab+") as stream:
-        end = stream.seek(0, os.SEEK_END)
-        if end:
-            stream.seek(end - 1)
-            if stream.read(1) != b"\n":
-                # A crash cut the last line short; the next record must not become part of it.
-                lines = b"\n" + lines
-        stream.write(lines)
-        stream.flush()
-        os.fsync(stream.fileno())
+    jsonlines.append(path, [{**record, "schema_version": 1} for record in records])
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the records, oldest first; a line cut short by a crash is left out."""
-    return [parse(line) for line in _whole_lines(path)]
+    """Return the checks, oldest first; a line that cannot be understood is left out."""
+    return [line.value for line in jsonlines.read(path) if line.value is not None]
 
 
 def parse(line: bytes) -> dict[str, Any]:
-    """Return one record."""
+    """Return one check."""
     record: dict[str, Any] = json.loads(line)
     return record
 
@@ -74,9 +78,49 @@ def count(path: Path) -> Counts:
         if head := _HEAD.match(line):
             counts.checks += 1
             counts.drifted += head[4] == b"true"
-            counts.latest[head[2].decode() if head[2] is not None else None] = head[1].decode()
             counts.last = line
     return counts
+
+
+def newest(path: Path, model: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the checks of a model, newest first, parsing only those that are asked for.
+
+    Args:
+        path: The file.
+        model: The model's name; None for the checks of no model.
+    """
+    wanted = model.encode() if model is not None else None
+    for line in reversed([*_whole_lines(path)]):
+        if (head := _HEAD.match(line)) and head[2] == wanted:
+            yield parse(line)
+
+
+def to_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row per check, in the order given, under the time it was made.
+
+    Performance metrics are columns ``performance.<metric>``, measured quantities ``latency_ms.mean``,
+    ``latency_ms.p95`` and so on; NaN where a check has none. ``alerts`` is the number of alerts it raised.
+
+    Args:
+        records: Checks as ``MonitoringResult.to_dict`` gave them.
+    """
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        row = {name: record[name] for name in _PLAIN}
+        row |= {f"performance.{metric}": value for metric, value in record["performance"].items()}
+        for label in ("latency_ms", "memory_mb", "tokens"):
+            for part, value in (record.get(label) or {}).items():
+                if part != "count":
+                    row[f"{label}.{part}"] = value
+        rows.append(row | {"alerts": len(record["alerts"])})
+    times = [datetime.fromisoformat(record["checked_at"]) for record in records]
+    index = pd.DatetimeIndex(pd.to_datetime(times, utc=True), name="checked_at")
+    frame = pd.DataFrame(rows, index=index, columns=None if rows else [*_PLAIN, "alerts"])
+    measured = [name for name in frame.columns if "." in name]
+    frame[measured] = frame[measured].astype("float64")
+    return frame[[*(name for name in frame.columns if name != "alerts"), "alerts"]]
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
@@ -84,11 +128,4 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
         content = path.read_bytes()
     except FileNotFoundError:
         return
-    for line in content.split(b"\n"):
-        if line.startswith(b"{") and line.endswith(_END):
-            yield line
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    text = json.dumps({**record, "schema_version": 1}, separators=(",", ":"), allow_nan=False)
-    return text.encode() + b"\n"
+    yield from content.split(b"\n")[:-1]

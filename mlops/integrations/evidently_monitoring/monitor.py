@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import ReferenceDataError
 from mlops.integrations.evidently_monitoring import (
+    alert_log,
     alerts,
     checks,
     history,
+    notify,
     project,
     quality,
     roles,
@@ -25,6 +27,7 @@ from mlops.integrations.evidently_monitoring.pairing import pair
 from mlops.integrations.evidently_monitoring.performance import measure
 from mlops.integrations.evidently_monitoring.results import Measured, MonitoringResult, plain
 from mlops.integrations.evidently_monitoring.schema import ReferenceData
+from mlops.integrations.evidently_monitoring.thresholds import Thresholds
 from mlops.workspace.model import ProjectWorkspace, now
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ class Check:
         model: The model's short name, or None.
         model_version: Its version, or None.
         reference: What the batch is compared with.
+        limits: What makes an alert.
+        webhooks: URLs that are told of new alerts.
         load_reference: Returns the reference as it is kept in memory.
         lock_timeout: Seconds to wait for another writer.
     """
@@ -50,6 +55,8 @@ class Check:
     model: str | None
     model_version: str | None
     reference: ReferenceData
+    limits: Thresholds
+    webhooks: Sequence[str]
     load_reference: Callable[[ReferenceData], Baseline]
     lock_timeout: float
 
@@ -64,16 +71,9 @@ class Check:
         tokens: Any,
         tags: Sequence[str] | None,
         metadata: Mapping[str, Any] | None,
-        drift_share: float,
         name: str | None,
-        performance_drop: float,
     ) -> MonitoringResult:
         """Make the check and store it; the arguments are those of ``EvidentlyMonitoring.monitor``."""
-        if not 0 < drift_share <= 1:
-            raise self._refuse(
-                f"drift_share must be above 0 and at most 1, not {drift_share!r}",
-                "pass 0.5 for half of the columns",
-            )
         measured = {
             name: self._measured(name, value)
             for name, value in (("latency_ms", latency_ms), ("memory_mb", memory_mb), ("tokens", tokens))
@@ -109,7 +109,7 @@ class Check:
             drift = checks.compare(
                 evidently,
                 both,
-                drift_share=drift_share,
+                drift_share=self.limits.drift_share,
                 quality=of_columns,
                 workspace=self.workspace.project_name,
             )
@@ -137,19 +137,19 @@ class Check:
             for column, reason in skipped.items()
             if reason == ABSENT and column != self.reference.target_column
         ]
-        found = alerts.find(
-            model=self.model,
-            snapshot_id=snapshot_id,
-            at=at,
+        findings = alerts.Findings(
+            rows=len(frame),
             drift_share=drift.share,
-            drift_threshold=drift_share,
             n_drifted=drift.count,
-            n_columns=drift.compared,
+            n_compared=drift.compared,
+            columns=drift.columns,
             performance=performance.metrics,
             reference_performance=baseline.metrics,
             missing_columns=absent,
-            performance_drop=performance_drop,
+            missing_share=missing_share,
+            latency_ms=measured.get("latency_ms"),
         )
+        judgement = alerts.judge(findings, self.limits, model=self.model, snapshot_id=snapshot_id, at=at)
         change = {
             key: value - before
             for key, value in performance.metrics.items()
@@ -166,9 +166,9 @@ class Check:
             rows=len(frame),
             reference_hash=self.reference.hash,
             task=str(spec.task),
-            drift_detected=bool(drift.columns) and drift.share >= drift_share,
+            drift_detected=bool(drift.columns) and drift.share >= self.limits.drift_share,
             drift_share=drift.share,
-            drift_threshold=drift_share,
+            drift_threshold=self.limits.drift_share,
             n_drifted=drift.count,
             n_compared=drift.compared,
             columns=drift.columns,
@@ -188,24 +188,37 @@ class Check:
                 *batch.warnings,
                 *performance.notes,
             ),
-            alerts=found,
+            alerts=(),
             tags=tuple(given_tags),
             metadata=info,
             _snapshot_path=target / f"{snapshot_id}.json",
         )
-        self._store(result, text)
-        return result
+        stored = self._store(result, text, judgement)
+        notify.deliver_pending(
+            self.workspace, self.webhooks, lock_timeout=self.lock_timeout, operation=_OPERATION
+        )
+        return stored
 
-    def _store(self, result: MonitoringResult, text: str) -> None:
-        # The snapshot first: a crash in between leaves a snapshot Evidently shows and the history does not,
-        # and never a history line that leads nowhere.
+    def _store(self, result: MonitoringResult, text: str, judgement: alerts.Judgement) -> MonitoringResult:
+        """Store a check whole and return it with its alerts as they are known from now on.
+
+        The snapshot comes first and the history last: a crash in between leaves a snapshot that Evidently
+        shows and alerts that lead to it, and never a line of the history that leads nowhere.
+        """
         directory = project.project_path(self.workspace) / project.SNAPSHOTS
         snapshots.write(text, result.snapshot_id, directory, self.workspace)
-        record = result.to_dict()
+        kept = self.workspace.monitoring_path
         with self.workspace.lock(TOOL, timeout=self.lock_timeout, operation=_OPERATION):
-            history.append(self.workspace.monitoring_path / history.HISTORY_FILE, [record])
-            if record["alerts"]:
-                history.append(self.workspace.monitoring_path / history.ALERTS_FILE, record["alerts"])
+            found = alert_log.record_check(
+                kept / alert_log.ALERTS_FILE,
+                judgement,
+                model=self.model,
+                at=result.checked_at,
+                webhooks=self.webhooks,
+            )
+            result = replace(result, alerts=found)
+            history.append(kept / history.HISTORY_FILE, [result.to_dict()])
+        return result
 
     def _require_common(self, frame: pd.DataFrame) -> None:
         """Refuse another table altogether; a batch that only lost its rows is a finding."""

@@ -103,14 +103,17 @@ class Alert:
     """A threshold that was crossed.
 
     Args:
-        kind: ``drift``, ``performance`` or ``schema``.
+        kind: ``drift``, ``performance``, ``schema``, ``missing``, ``latency`` or ``silence``.
         model: The model concerned, or None.
         value: The number that crossed.
         threshold: The number it was compared with.
-        snapshot_id: The check it was found in.
+        snapshot_id: The check it was found in; empty for silence, which no check finds.
         raised_at: When, aware.
         message: One sentence for people.
         metric: What was compared, such as ``drift.share`` or ``accuracy``.
+        column: The column it is about, or None.
+        id: What ``ack`` takes: the same as long as the alert goes on.
+        count: How many checks have found it since it was last clear; 1 for a new alert.
     """
 
     kind: str
@@ -121,14 +124,20 @@ class Alert:
     raised_at: datetime
     message: str
     metric: str
+    column: str | None = None
+    id: str = ""
+    count: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
+            "id": self.id,
+            "count": self.count,
             "raised_at": self.raised_at.isoformat(),
             "kind": self.kind,
             "model": self.model,
             "metric": self.metric,
+            "column": self.column,
             "value": self.value,
             "threshold": self.threshold,
             "snapshot_id": self.snapshot_id,
@@ -267,6 +276,11 @@ class MonitoringResult:
             index=pd.Index(list(rows), name="column", dtype=object),
             columns=names,
         )
+
+    @property
+    def new_alerts(self) -> tuple[Alert, ...]:
+        """The alerts that no earlier check raised, or that were clear since."""
+        return tuple(alert for alert in self.alerts if alert.count == 1)
 
     def metrics(self) -> dict[str, float]:
         """Return every number under a name that MLflow accepts.
