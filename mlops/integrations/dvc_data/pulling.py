@@ -252,15 +252,16 @@ class _Restorer:
     def _stage(self, entry: Entry, missing: dict[str, str], staging: Path) -> dict[str, Path]:
         staged = {}
         for number, (name, md5) in enumerate(missing.items()):
-            copy = staging / str(number)
+            copy = Path(f"{staging}/{number}")
             # A damaged cached object is set aside by the first try; the remote may have it whole.
             if not self._copy(md5, copy) and (
                 self._objects.download([md5], self._meter) or not self._copy(md5, copy)
             ):
                 raise self._lost(entry, [_label(entry, name)])
-            present = self._target / name if name else self._target
-            if name in self._files() and not present.is_symlink():
-                shutil.copymode(present, copy)
+            if name in self._files():
+                present = self._target / name if name else self._target
+                if not present.is_symlink():
+                    shutil.copymode(present, copy)
             staged[name] = copy
         return staged
 
@@ -289,12 +290,17 @@ class _Restorer:
             if target.is_file():
                 target.unlink()
             target.mkdir(exist_ok=True)
+        made: set[str] = set()
         for name, copy in staged.items():
-            path = target / name if name else target
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir() and not path.is_symlink():
+            path = Path(f"{target}/{name}") if name else target
+            if (folder := name.rpartition("/")[0]) not in made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.add(folder)
+            try:
+                copy.replace(path)
+            except IsADirectoryError:
                 self._remove_empty(path)
-            copy.replace(path)
+                copy.replace(path)
 
     def _remove_empty(self, path: Path) -> None:
         for directory, _, files in os.walk(path, topdown=False):
