@@ -55,7 +55,12 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
         typer.echo(f"No projects in {manager.base_path}. Create one with: mlops init NAME")
     else:
         rows = [
-            (w.project_name, w.state, f"{w.created_at:%Y-%m-%d %H:%M}", w.error or w.description)
+            (
+                w.project_name,
+                w.state,
+                "" if w.error else f"{w.created_at:%Y-%m-%d %H:%M}",
+                w.error or w.description,
+            )
             for w in workspaces
         ]
         print_table(("project", "state", "created (UTC)", "description"), rows)

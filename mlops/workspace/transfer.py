@@ -40,6 +40,8 @@ _LAST: Final = {"mlflow": 1, "dvc": 2}
 _DATA_TOOLS: Final = ("dvc",)
 # Not copied as files: the adapters copy these, or they mean nothing elsewhere.
 _OWN: Final = {*DIRECTORIES, METADATA_FILE, renaming.MARKER, STATE_DIRECTORY} - {"outputs"}
+# What only has a meaning together with the runs it tells of.
+_OF_RUNS: Final = {links.FILE_NAME, "model_metrics.jsonl"}
 
 
 def export(
@@ -226,7 +228,7 @@ def _copy_files(workspace: ProjectWorkspace, target: Path, *, log: bool) -> list
     root = workspace.root_path
     real_root = root.resolve()
     left_out: list[str] = []
-    skipped = _OWN if log else _OWN | {links.FILE_NAME}
+    skipped = _OWN if log else _OWN | _OF_RUNS
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         if here == root:
