@@ -14,7 +14,7 @@ from typing import Any
 
 from mlops.errors import PipelineError
 from mlops.integrations.mlflow_tracking.pickling import REFUSALS, dump_pickle
-from mlops.pipelines.isolation import CALL_FILE, RESULT_FILE, Call
+from mlops.pipelines.isolation import CALL_FILE, RESULT_FILE, Call, Raised
 
 
 def main(directory: str, begin: str, lifeline: str) -> None:
@@ -43,7 +43,7 @@ def _call(task: Call, begin: int) -> tuple[bool, Any]:
     except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
         text = "".join(traceback.format_exception(error))
         error.add_note(f"In the step's own process:\n{text}")
-        return False, error
+        return False, Raised.of(error)
 
 
 def _write(directory: Path, returned: bool, value: Any) -> None:
@@ -52,15 +52,19 @@ def _write(directory: Path, returned: bool, value: Any) -> None:
         dump_pickle((returned, value), partial)
     except REFUSALS as error:
         problem = PipelineError(
-            f"What the step {'returned' if returned else 'raised'}, a {type(value).__name__},"
+            f"What the step {'returned' if returned else 'raised'}, a {_type(value)},"
             f" cannot leave its process: {error}",
             operation="run",
             hint="return plain values, frames, arrays or models",
         )
-        for note in getattr(value, "__notes__", []):
+        for note in value.state.get("__notes__", []) if isinstance(value, Raised) else ():
             problem.add_note(note)
         dump_pickle((False, problem), partial)
     partial.rename(directory / RESULT_FILE)
+
+
+def _type(value: Any) -> str:
+    return (value.kind if isinstance(value, Raised) else type(value)).__name__
 
 
 def _die_with_parent(lifeline: int) -> None:

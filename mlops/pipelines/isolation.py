@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import PipelineError
@@ -54,6 +55,37 @@ class Call:
     kwargs: Mapping[str, Any]
     tracking: MLflowTracking
     run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An exception on its way between processes, as it is.
+
+    By itself an exception is made anew of ``args``, which fails or says something else where its class takes
+    other arguments than it passes on.
+
+    Args:
+        kind: Its class.
+        args: Its ``args``.
+        state: Its attributes, notes included.
+    """
+
+    kind: type[BaseException]
+    args: tuple[Any, ...]
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: BaseException) -> Raised | BaseException:
+        """Return what to send for an exception: itself where its class knows how it travels."""
+        kind = type(error)
+        plain = isinstance(kind.__init__, FunctionType) and kind.__reduce__ is BaseException.__reduce__
+        return cls(kind, error.args, dict(vars(error))) if plain else error
+
+    def restored(self) -> BaseException:
+        """Return the exception."""
+        error = self.kind.__new__(self.kind, *self.args)
+        vars(error).update(self.state)
+        return error
 
 
 def call(task: Call, *, step: str, timeout: float | None) -> Any:
@@ -158,5 +190,5 @@ def _unpack(path: Path, *, step: str, project: str) -> Any:
             hint="return plain values, frames, arrays or models",
         ) from error
     if not returned:
-        raise value
+        raise value.restored() if isinstance(value, Raised) else value
     return value

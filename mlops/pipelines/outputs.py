@@ -105,8 +105,8 @@ class OutputStore:
     def put(self, value: Any) -> StoredOutput | None:
         """Store a value; None if it cannot be stored, like an open connection.
 
-        What is there already is not written again. The file appears in one rename, so that a process that is
-        killed leaves none that is cut short; one that a power failure cut short fails its hash.
+        What is there already, and whole, is not written again. The file appears in one rename, so that a
+        process that is killed leaves none that is cut short; after a power failure its hash tells.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         temporary = self.root / f".{uuid.uuid4().hex}.tmp"
@@ -116,8 +116,7 @@ class OutputStore:
             if stored is None:
                 return None
             target = self.path(stored)
-            # Of the same name and size: a damaged one of another size is replaced.
-            if not target.exists() or target.stat().st_size != stored.bytes:
+            if not self.is_intact(stored):
                 target.parent.mkdir(exist_ok=True)
                 temporary.replace(target)
         finally:

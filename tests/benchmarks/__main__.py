@@ -22,6 +22,7 @@ from tests.benchmarks import (
     bench_data,
     bench_imports,
     bench_logging,
+    bench_pipelines,
     bench_serving,
     bench_tracking,
     bench_workspaces,
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "tracking": bench_tracking.run,
     "serving": bench_serving.run,
     "data": bench_data.run,
+    "pipelines": bench_pipelines.run,
 }
 
 
