@@ -34,6 +34,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "deploy": ("deploy", "Package a model as a Bento, and export it as a folder for an image."),
     "serve": ("serve", "Serve a packaged model until Ctrl-C."),
     "data": ("data", "Version data: add, push, pull, status, history, diff, verify, gc."),
+    "monitor": ("monitor", "Check a batch, or the predictions being served; 3 on an alert."),
+    "alerts": ("alerts", "List what checks found, and acknowledge it."),
     "trace": ("trace", "Show what a result came from and what came of it."),
     "reproduce": ("reproduce", "Restore what a run had, run it again and compare its metrics."),
     "doctor": ("doctor", "Look for runs left open by crashes and for damaged workspaces or links."),

@@ -1,0 +1,85 @@
+"""``mlops alerts``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlops.cli.output import JsonOption, manager_of, print_json, print_table
+
+app = typer.Typer()
+alerts = typer.Typer(no_args_is_help=True)
+app.add_typer(alerts, name="alerts")
+
+
+@alerts.command("list")
+def list_alerts(
+    context: typer.Context,
+    project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None,
+    open_only: Annotated[
+        bool, typer.Option("--open", help="Only those that go on and that nobody acknowledged.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """List the alerts that checks raised, newest first."""
+    from mlops.client.alerting import collect
+
+    found, errors = collect(manager_of(context), project, open_only=open_only)
+    if json:
+        print_json([{"project": name, **alert.to_dict()} for name, alert in found])
+    else:
+        rows = [
+            (
+                *(() if project else (name,)),
+                alert.id,
+                alert.status,
+                alert.model,
+                alert.kind,
+                alert.message,
+                alert.count,
+                f"{alert.first_seen:%Y-%m-%d %H:%M}",
+                f"{alert.last_seen:%Y-%m-%d %H:%M}",
+                _remark(alert.acknowledged_by, alert.note),
+            )
+            for name, alert in found
+        ]
+        columns = ("id", "status", "model", "kind", "what", "times", "first (UTC)", "last (UTC)", "note")
+        print_table((*(() if project else ("project",)), *columns), rows)
+        for name, alert in found:
+            for url, error in alert.undelivered.items():
+                reason = error or "not tried yet"
+                typer.echo(f"{name}: {url} was not told of {alert.id}: {reason}", err=True)
+    for where, error in errors.items():
+        typer.echo(f"Not everything could be read: {where}: {error}", err=True)
+
+
+@alerts.command()
+def ack(
+    context: typer.Context,
+    project: str,
+    alert_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
+    note: Annotated[str | None, typer.Option(help="What there is to say.")] = None,
+    by: Annotated[str | None, typer.Option(envvar="USER", help="Who takes note.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Acknowledge an alert: it is not open any more, and no news as long as it goes on."""
+    from mlops.client import MLOpsClient
+
+    manager = manager_of(context)
+    manager.get_workspace(project)  # a mistyped name must not create a project
+    alert = MLOpsClient(project, workspace_manager=manager).monitoring.ack(alert_id, by=by, note=note)
+    if json:
+        print_json({"project": project, **alert.to_dict()})
+    else:
+        state = "acknowledged" if alert.cleared_at is None else "acknowledged, and clear since"
+        typer.echo(f"{alert.id} is {state}: {alert.message}")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep ``alerts`` a named group although it is the only one."""
+
+
+def _remark(by: str | None, note: str | None) -> str:
+    return ": ".join(part for part in (by, note) if part)
