@@ -540,7 +540,7 @@ def test_evidently_reads_what_was_written(ready: EvidentlyMonitoring) -> None:
     assert values["ExternalValue", "latency_ms_p95"] == pytest.approx(29.0)
     assert values["ExternalValue", "memory_mb"] == 256.0
     dashboard = workspace.get_dashboard(ready.project_id)
-    assert [tab.title for tab in dashboard.tabs] == ["Drift", "Performance", "Resources"]
+    assert [tab.title for tab in dashboard.tabs] == ["Checks"]
     assert {panel for tab in dashboard.tabs for panel in tab.panels} == {
         panel.id for panel in dashboard.panels
     }

@@ -140,10 +140,8 @@ def assemble(
 ) -> str:
     """Return one Evidently snapshot of all the parts, as JSON."""
     # What people look for first comes first on the report page.
-    parts = [quality_snapshot, *performance.snapshots]
-    if drift.snapshot is not None:
-        parts.append(drift.snapshot)
-    snapshot = merge(parts)
+    compared = [] if drift.snapshot is None else [drift.snapshot]
+    snapshot = merge([quality_snapshot, *compared, *performance.snapshots])
     snapshot._timestamp = at
     snapshot._tags = tags
     snapshot._metadata = metadata

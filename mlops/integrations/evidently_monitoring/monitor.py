@@ -26,6 +26,7 @@ from mlops.integrations.evidently_monitoring.metrics import Performance
 from mlops.integrations.evidently_monitoring.pairing import pair
 from mlops.integrations.evidently_monitoring.performance import measure
 from mlops.integrations.evidently_monitoring.results import Measured, MonitoringResult, plain
+from mlops.integrations.evidently_monitoring.retention import Retention
 from mlops.integrations.evidently_monitoring.schema import ReferenceData
 from mlops.integrations.evidently_monitoring.thresholds import Thresholds
 from mlops.workspace.model import ProjectWorkspace, now
@@ -92,6 +93,7 @@ class Check:
         self._require_common(frame)
         info = {str(k): str(v) for k, v in (metadata or {}).items() if v is not None}
         facts = self._facts(info)
+        keep = Retention.of(self.workspace, operation=_OPERATION)
         evidently = runtime.load(operation=_OPERATION, workspace=self.workspace.project_name)
         baseline_of = self.load_reference(self.reference)
         columns = self.reference.columns
@@ -194,6 +196,7 @@ class Check:
             _snapshot_path=target / f"{snapshot_id}.json",
         )
         stored = self._store(result, text, judgement)
+        keep.thin(target, self.workspace, operation=_OPERATION)
         notify.deliver_pending(
             self.workspace, self.webhooks, lock_timeout=self.lock_timeout, operation=_OPERATION
         )

@@ -122,7 +122,7 @@ def adopt(monitoring: Path, workspace: ProjectWorkspace, *, operation: str) -> N
 
 
 def dashboard(identifier: str) -> dict[str, Any]:
-    """Return the dashboard of a project: drift, data, performance and resources over time."""
+    """Return the dashboard of a project: drift, performance, resources and missing values over time."""
 
     def metric(kind: str, legend: str, **labels: str) -> dict[str, Any]:
         return {
@@ -134,69 +134,55 @@ def dashboard(identifier: str) -> dict[str, Any]:
             "view_params": {},
         }
 
-    def panel(title: str, size: str, *values: dict[str, Any], plot: str = "line") -> dict[str, Any]:
-        params = {"plot_type": plot} | ({"aggregation": "last"} if plot == "counter" else {})
+    def panel(title: str, size: str, *values: dict[str, Any]) -> dict[str, Any]:
         return {
             "id": str(uuid.uuid5(uuid.UUID(identifier), title)),
             "title": title,
             "subtitle": None,
             "size": size,
             "values": list(values),
-            "plot_params": params,
+            "plot_params": {"plot_type": "line"},
         }
 
-    tabs = {
-        "Drift": [
-            panel("Rows in the last batch", "half", metric("RowCount", "rows"), plot="counter"),
-            panel("Drifted columns", "half", metric("DriftedColumnsCount", "share", value_type="share")),
-            panel("Drift score per column", "full", metric("ValueDrift", "{{column}}")),
-            panel("Missing values", "half", metric("DatasetMissingValueCount", "share", value_type="share")),
-            panel("Rows per batch", "half", metric("RowCount", "rows")),
-        ],
-        "Performance": [
-            panel(
-                "Classification",
-                "full",
-                metric("Accuracy", "accuracy"),
-                metric("Precision", "precision"),
-                metric("Recall", "recall"),
-                metric("F1Score", "f1"),
-                metric("RocAuc", "roc auc"),
-            ),
-            panel(
-                "Regression",
-                "full",
-                metric("MAE", "mae", value_type="mean"),
-                metric("RMSE", "rmse"),
-                metric("R2Score", "r2"),
-            ),
-        ],
-        "Resources": [
-            panel(
-                "Latency, ms",
-                "half",
-                metric("ExternalValue", "mean", name="latency_ms"),
-                metric("ExternalValue", "95 %", name="latency_ms_p95"),
-            ),
-            panel(
-                "Memory, MB",
-                "half",
-                metric("ExternalValue", "mean", name="memory_mb"),
-                metric("ExternalValue", "95 %", name="memory_mb_p95"),
-            ),
-        ],
+    panels = [
+        panel("Drifted columns", "half", metric("DriftedColumnsCount", "share", value_type="share")),
+        panel("Rows per batch", "half", metric("RowCount", "rows")),
+        panel("Drift score per column", "full", metric("ValueDrift", "{{column}}")),
+        # One for all tasks: a panel for each would be empty in most projects.
+        panel(
+            "Performance",
+            "full",
+            metric("Accuracy", "accuracy"),
+            metric("Precision", "precision"),
+            metric("Recall", "recall"),
+            metric("F1Score", "f1"),
+            metric("RocAuc", "roc auc"),
+            metric("MAE", "mae", value_type="mean"),
+            metric("RMSE", "rmse"),
+            metric("R2Score", "r2"),
+        ),
+        panel(
+            "Latency, ms",
+            "half",
+            metric("ExternalValue", "mean", name="latency_ms"),
+            metric("ExternalValue", "95 %", name="latency_ms_p95"),
+        ),
+        panel(
+            "Memory, MB",
+            "half",
+            metric("ExternalValue", "mean", name="memory_mb"),
+            metric("ExternalValue", "95 %", name="memory_mb_p95"),
+        ),
+        panel("Missing cells", "half", metric("DatasetMissingValueCount", "cells", value_type="count")),
+        panel("Tokens per answer", "half", metric("ExternalValue", "mean", name="tokens")),
+    ]
+    # A single tab: Evidently's pages show all tabs as one, and do not save a dashboard with more.
+    tab = {
+        "id": str(uuid.uuid5(uuid.UUID(identifier), "tab")),
+        "title": "Checks",
+        "panels": [p["id"] for p in panels],
     }
-    return {
-        "tabs": [
-            {
-                "id": str(uuid.uuid5(uuid.UUID(identifier), f"tab {title}")),
-                "title": title,
-                "panels": [p["id"] for p in panels],
-            }
-            for title, panels in tabs.items()
-        ],
-        "panels": [panel for panels in tabs.values() for panel in panels],
-    }
+    return {"tabs": [tab], "panels": panels}
 
 
 def _write_files(directory: Path, workspace: ProjectWorkspace) -> None:

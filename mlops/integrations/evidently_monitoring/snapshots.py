@@ -37,13 +37,25 @@ def lean(snapshot: Any) -> None:
 
 
 def merge(snapshots: list[Any]) -> Any:
-    """Return one snapshot with the metrics and widgets of all; the first one's identity stays."""
+    """Return one snapshot with the metrics and widgets of all; the first one's identity stays.
+
+    Of widgets that show the same, the first stays: each of precision, recall and F1 brings the same confusion
+    matrix.
+    """
     first, *others = snapshots
+    widgets = first._widgets
     for other in others:
         first._metrics.update(other._metrics)
         first._top_level_metrics.extend(other._top_level_metrics)
-        first._widgets.extend(other._widgets)
+        widgets.extend(other._widgets)
         first._tests_widgets.extend(other._tests_widgets)
+    shown: set[str] = set()
+    first._widgets = []
+    for widget in widgets:
+        content = widget.json(include={"type", "title", "size", "params"})
+        if content not in shown:
+            first._widgets.append(widget)
+        shown.add(content)
     return first
 
 
@@ -99,7 +111,8 @@ def save_html(path: Path | None, destination: Path, *, snapshot_id: str, workspa
             tool=TOOL,
             operation=operation,
             workspace=workspace,
-            hint="list the snapshots with monitoring.history(), and write one with monitoring.save_html",
+            hint="monitoring.history() lists the checks; of old ones the snapshot may have been removed, as "
+            "`retention` in workspace.yaml says",
         )
     evidently = runtime.load(operation=operation, workspace=workspace)
     text = path.read_text(encoding="utf-8")

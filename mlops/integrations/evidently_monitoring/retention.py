@@ -1,0 +1,111 @@
+"""How many snapshots a project keeps: ``retention: {snapshots: 500, days: 90}`` in workspace.yaml.
+
+A snapshot is what Evidently's pages show of a check; the numbers of every check stay in the history.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from mlops.errors import ConfigError, IntegrationError
+from mlops.files import sync_directory
+from mlops.integrations.evidently_monitoring.frames import TOOL
+from mlops.workspace.model import now
+
+if TYPE_CHECKING:
+    from mlops.workspace.model import ProjectWorkspace
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept of the snapshots; without either limit, all are.
+
+    Args:
+        snapshots: At most so many, the newest.
+        days: At most so old. The newest stays however old it is.
+    """
+
+    snapshots: int | None = None
+    days: float | None = None
+
+    @classmethod
+    def of(cls, workspace: ProjectWorkspace, *, operation: str) -> Self:
+        """Read a workspace's rules.
+
+        Args:
+            workspace: The workspace.
+            operation: The calling method, for the error.
+
+        Raises:
+            ConfigError: A limit is not a positive number.
+        """
+        count, days = workspace.retention.get("snapshots"), workspace.retention.get("days")
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise _refusal("snapshots", count, "a whole number from 1", workspace, operation)
+        if days is not None and (isinstance(days, bool) or not isinstance(days, int | float) or not days > 0):
+            raise _refusal("days", days, "a number above 0", workspace, operation)
+        return cls(count, days)
+
+    def thin(self, directory: Path, workspace: ProjectWorkspace, *, operation: str) -> int:
+        """Remove the snapshots that are not to be kept, the oldest first, and return how many.
+
+        Each is gone as a whole at once; one that another process has removed does not count.
+
+        Args:
+            directory: The project's ``snapshots`` directory.
+            workspace: The workspace, for the error.
+            operation: The calling method, for the error.
+
+        Raises:
+            IntegrationError: One cannot be removed.
+        """
+        if self.snapshots is None and self.days is None:
+            return 0
+        # Their names are UUIDs of version 7, which sort by time.
+        names = sorted(path.stem for path in directory.glob("*.json") if _is_time_ordered(path.stem))
+        kept = names[-self.snapshots :] if self.snapshots is not None else names
+        if self.days is not None:
+            oldest = int((now() - timedelta(days=self.days)).timestamp() * 1000)
+            kept = [name for name in kept if uuid.UUID(name).int >> 80 >= oldest] or names[-1:]
+        removed = 0
+        for name in names[: len(names) - len(kept)]:
+            try:
+                (directory / f"{name}.json").unlink()
+                # Beside it lies what Evidently knows of the data, if a user stored that, too.
+                (directory / f"{name}.links.json").unlink(missing_ok=True)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise IntegrationError(
+                    f"The check is stored, but the old snapshot {name} cannot be removed: {error}",
+                    tool=TOOL,
+                    operation=operation,
+                    workspace=workspace.project_name,
+                    hint=f"check the permissions of {directory}",
+                ) from error
+            removed += 1
+        if removed:
+            sync_directory(directory)
+        return removed
+
+
+def _is_time_ordered(name: str) -> bool:
+    try:
+        return uuid.UUID(name).version == 7
+    except ValueError:
+        return False
+
+
+def _refusal(
+    name: str, value: object, wanted: str, workspace: ProjectWorkspace, operation: str
+) -> ConfigError:
+    return ConfigError(
+        f"retention.{name} must be {wanted}, not {value!r}",
+        operation=operation,
+        workspace=workspace.project_name,
+        hint=f"correct it in {workspace.metadata_file}: retention: {{snapshots: 500, days: 90}}",
+    )
