@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from pathlib import Path
@@ -42,6 +43,8 @@ def merge(snapshots: list[Any]) -> Any:
     Of widgets that show the same, the first stays: each of precision, recall and F1 brings the same confusion
     matrix.
     """
+    from evidently.legacy.utils import NumpyEncoder
+
     first, *others = snapshots
     widgets = first._widgets
     for other in others:
@@ -52,7 +55,8 @@ def merge(snapshots: list[Any]) -> Any:
     shown: set[str] = set()
     first._widgets = []
     for widget in widgets:
-        content = widget.json(include={"type", "title", "size", "params"})
+        shows = widget.dict(include={"type", "title", "size", "params"})
+        content = json.dumps(shows, cls=NumpyEncoder)
         if content not in shown:
             first._widgets.append(widget)
         shown.add(content)
