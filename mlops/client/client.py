@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from mlops import settings
-from mlops.client.checks import CheckVerbs
 from mlops.client.data import DataVerbs
 from mlops.client.lineage import LineageVerbs
 from mlops.client.models import ModelVerbs
@@ -14,6 +13,7 @@ from mlops.client.pipelines import PipelineVerbs
 from mlops.client.queries import QueryVerbs
 from mlops.client.reproduction import ReproductionVerbs
 from mlops.client.runs import RunVerbs
+from mlops.client.watching import WatchVerbs
 from mlops.workspace.manager import WorkspaceManager
 
 
@@ -21,7 +21,7 @@ class MLOpsClient(
     RunVerbs,
     DataVerbs,
     ModelVerbs,
-    CheckVerbs,
+    WatchVerbs,
     PipelineVerbs,
     LineageVerbs,
     ReproductionVerbs,

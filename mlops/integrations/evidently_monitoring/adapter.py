@@ -19,6 +19,7 @@ from mlops.integrations.evidently_monitoring.reference import ReferenceStore
 from mlops.integrations.evidently_monitoring.results import Alert, MonitoringResult
 from mlops.integrations.evidently_monitoring.schema import CUTOFF, ReferenceData
 from mlops.integrations.evidently_monitoring.task import task_spec
+from mlops.integrations.evidently_monitoring.watch import watched
 from mlops.workspace.tools import Link, ToolContext, ToolHealth, ToolState, installed_version
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class EvidentlyMonitoring(AlertVerbs):
         self._references = ReferenceStore(context.workspace, lock_timeout=self._lock_timeout)
         self._cache_lock = threading.Lock()
         self._cache: dict[str, Baseline] = {}
+
+    @property
+    def workspace(self) -> ProjectWorkspace:
+        """The project's workspace."""
+        return self._workspace
 
     @property
     def path(self) -> Path:
@@ -104,7 +110,7 @@ class EvidentlyMonitoring(AlertVerbs):
                 twice, or the task does not fit. Nothing has been written then.
         """
         operation = "set_reference_data"
-        model_name, version = self._model(model, operation)
+        model_name, version = self.split_model(model, operation)
         frame = to_frame(data, operation=operation, workspace=self._workspace.project_name)
         columns = [str(name) for name in frame.columns]
         if repeated := duplicated(columns):
@@ -154,7 +160,7 @@ class EvidentlyMonitoring(AlertVerbs):
         Raises:
             ReferenceDataError: None has been set.
         """
-        name, version = self._model(model, "reference")
+        name, version = self.split_model(model, "reference")
         return self._references.current(name, version, operation="reference")
 
     def references(self, model: str | None = None) -> list[ReferenceData]:
@@ -163,7 +169,7 @@ class EvidentlyMonitoring(AlertVerbs):
         Args:
             model: The model's short name, or None for the project's default.
         """
-        name, _ = self._model(model, "references")
+        name, _ = self.split_model(model, "references")
         return self._references.past(name, operation="references")
 
     def reference_hashes(self) -> list[str]:
@@ -223,7 +229,7 @@ class EvidentlyMonitoring(AlertVerbs):
         """
         from mlops.integrations.evidently_monitoring.monitor import Check
 
-        model_name, version = self._model(model, "monitor")
+        model_name, version = self.split_model(model, "monitor")
         shares = {"drift_share": drift_share, "performance_drop": performance_drop}
         configured = limits.section(self._workspace, operation="monitor")
         reference = self._references.current(model_name, version, operation="monitor")
@@ -351,8 +357,9 @@ class EvidentlyMonitoring(AlertVerbs):
         transfer.adopt(self._workspace, lock_timeout=self._lock_timeout)
 
     def in_use(self) -> Iterator[str]:
-        """Yield nothing: a check takes seconds, and finds out that the workspace has moved."""
-        return iter(())
+        """Say which models are being watched; a single check finds out itself that the workspace moved."""
+        for model in watched(self._workspace):
+            yield f"the predictions of {model} are being watched"
 
     def close(self) -> None:
         """Forget the reference data kept in memory."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mlops import names
-from mlops.integrations.evidently_monitoring import alert_log, history, project, thresholds
+from mlops.integrations.evidently_monitoring import alert_log, alerts, history, notify, project
 from mlops.integrations.evidently_monitoring.alert_log import AlertRecord
-from mlops.integrations.evidently_monitoring.thresholds import Thresholds
-from mlops.workspace.model import ProjectWorkspace
+from mlops.integrations.evidently_monitoring.frames import TOOL
+from mlops.integrations.evidently_monitoring.results import Alert, MonitoringResult
+from mlops.integrations.evidently_monitoring.thresholds import Thresholds, in_force, section
+from mlops.integrations.evidently_monitoring.watch import EVERY_SECONDS, WINDOW_ROWS, Watch
+from mlops.workspace.model import ProjectWorkspace, now
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mlops.integrations.evidently_monitoring.adapter import EvidentlyMonitoring
 
 
 class AlertVerbs:
@@ -29,7 +36,7 @@ class AlertVerbs:
             model: Only this model's; None for all.
             limit: At most so many; None for all.
         """
-        name, _ = self._model(model, "history")
+        name, _ = self.split_model(model, "history")
         records = history.read(self._history_file)[::-1]
         return [record for record in records if name is None or record["model"] == name][:limit]
 
@@ -79,7 +86,7 @@ class AlertVerbs:
             limit: At most so many; None for all.
             open_only: Only those that go on and that nobody acknowledged.
         """
-        name, _ = self._model(model, "alerts")
+        name, _ = self.split_model(model, "alerts")
         found = [
             record
             for record in reversed(alert_log.read(self._alerts_file))
@@ -120,13 +127,88 @@ class AlertVerbs:
         Raises:
             ConfigError: A threshold is unknown or makes no sense.
         """
-        name, _ = self._model(model, "thresholds")
-        return thresholds.in_force(
-            thresholds.section(self._workspace, operation="thresholds"),
+        name, _ = self.split_model(model, "thresholds")
+        return in_force(
+            section(self._workspace, operation="thresholds"),
             name,
             given,
             operation="thresholds",
             workspace=self._workspace.project_name,
+        )
+
+    def report_silence(
+        self, model: str, *, since: datetime, thresholds: Mapping[str, Any] | None = None
+    ) -> tuple[Alert, ...]:
+        """Raise an alert if a model made no prediction for too long, or clear it.
+
+        Args:
+            model: The model's short name.
+            since: When it made the last, or could have made the first, aware.
+            thresholds: Thresholds by name that win over those of ``workspace.yaml``.
+
+        Returns:
+            The alert, if it is new.
+        """
+        operation, at = "report_silence", now()
+        limits = self.thresholds(model, thresholds)
+        webhooks = section(self._workspace, operation=operation).webhooks
+        judgement = alerts.silence(limits, model=model, since=since, at=at)
+        with self._workspace.lock(TOOL, timeout=self._lock_timeout, operation=operation):
+            found = alert_log.record_check(
+                self._alerts_file, judgement, model=model, at=at, webhooks=webhooks
+            )
+        return tuple(alert for alert in found if alert.count == 1)
+
+    def deliver_alerts(self) -> None:
+        """Tell the webhooks of ``workspace.yaml`` what they were not told yet, within ten seconds.
+
+        Every check does this too. What fails is noted with the alert and tried again for seven days.
+        """
+        operation = "deliver_alerts"
+        webhooks = section(self._workspace, operation=operation).webhooks
+        notify.deliver_pending(
+            self._workspace, webhooks, lock_timeout=self._lock_timeout, operation=operation
+        )
+
+    def watch(
+        self,
+        model: str,
+        *,
+        every: float | timedelta = EVERY_SECONDS,
+        window: int = WINDOW_ROWS,
+        thresholds: Mapping[str, Any] | None = None,
+        on_alert: Callable[[Sequence[Alert]], object] | None = None,
+        on_check: Callable[[MonitoringResult | BaseException], object] | None = None,
+    ) -> Watch:
+        """Check what is served in the background, on a schedule, until ``stop`` of what is returned.
+
+        The log of predictions that servers write is read from where the last check of it ended, and checked
+        window by window, one after the other. ``MLOpsClient.watch_predictions`` also logs alerts to MLflow.
+
+        Args:
+            model: The model's short name; each of its versions has windows of its own.
+            every: Seconds, or a timedelta, between two looks at the log.
+            window: Rows of one version that are checked together; fewer wait for more.
+            thresholds: Thresholds by name that win over those of ``workspace.yaml``.
+            on_alert: Called with new alerts, of checks and of silence, in a thread of the watch.
+            on_check: Called with each result, and with the error of a look that failed.
+
+        Raises:
+            WorkspaceLockedError: The model is being watched, by this process or another.
+            ReferenceDataError: There is no reference to compare with.
+            ConfigError: A threshold or a number makes no sense.
+        """
+        act = on_alert or (lambda alerts: None)
+        monitoring = cast("EvidentlyMonitoring", self)
+        return Watch(
+            monitoring,
+            model,
+            every=every,
+            window=window,
+            thresholds=thresholds,
+            check=functools.partial(monitoring.monitor, on_alert=on_alert),
+            tell=act,
+            on_check=on_check,
         )
 
     @property
@@ -137,8 +219,12 @@ class AlertVerbs:
     def _alerts_file(self) -> Path:
         return self._workspace.monitoring_path / alert_log.ALERTS_FILE
 
-    def _model(self, model: str | None, operation: str) -> tuple[str | None, str | None]:
-        """Split ``name``, ``name:version`` or ``<project>.name:version``."""
+    def split_model(self, model: str | None, operation: str) -> tuple[str | None, str | None]:
+        """Return name and version of ``name``, ``name:version`` or ``<project>.name:version``.
+
+        Raises:
+            InvalidModelNameError: One of them breaks the naming rule.
+        """
         if model is None:
             return None, None
         name, _, version = str(model).partition(":")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from mlops.integrations.evidently_monitoring.results import Alert, ColumnDrift, Measured
@@ -135,23 +135,21 @@ def judge(
     return judgement
 
 
-def silence(hours: float, limits: Thresholds, *, model: str | None, last: str, at: datetime) -> Judgement:
+def silence(limits: Thresholds, *, model: str, since: datetime, at: datetime) -> Judgement:
     """Compare the time without a prediction with the threshold; nothing else is decided.
 
     Args:
-        hours: Hours since the last prediction, or since there could have been one.
         limits: The thresholds in force.
         model: The model.
-        last: When that was, for people.
+        since: When it made the last prediction, or could have made the first.
         at: Now.
     """
     others = ("drift", "performance", "schema", "missing", "latency")
     judgement = Judgement(undecided={(kind, "*", None) for kind in others})
-    if limits.silence_hours is not None and hours >= limits.silence_hours:
-        message = f"no prediction for {hours:.4g} hours, since {last} (alert from {limits.silence_hours:.4g})"
-        judgement.found.append(
-            Alert("silence", model, hours, limits.silence_hours, "", at, message, "silence.hours")
-        )
+    hours, limit = (at - since) / timedelta(hours=1), limits.silence_hours
+    if limit is not None and hours >= limit:
+        message = f"no prediction since {since:%Y-%m-%d %H:%M:%S} UTC (alert after {limit:.4g} hours)"
+        judgement.found.append(Alert("silence", model, hours, limit, "", at, message, "silence.hours"))
     return judgement
 
 
