@@ -25,9 +25,15 @@ def state_class() -> Any:
     from evidently.core.serialization import SnapshotModel
     from evidently.sdk.models import DashboardModel
     from evidently.ui.service.base import Project
-    from evidently.ui.service.errors import ProjectNotFound
+    from evidently.ui.service.errors import ProjectNotFound, SnapshotNotFound
     from evidently.ui.service.storage.local.base import LocalState
     from evidently.ui.service.type_aliases import ZERO_UUID
+
+    class Shelf(dict[Any, Any]):
+        """One project's snapshots."""
+
+        def __missing__(self, key: Any) -> Any:
+            raise SnapshotNotFound
 
     class Snapshots(dict[Any, dict[Any, Any]]):
         """Project to its snapshots, brought up to date whenever a project is looked up."""
@@ -75,7 +81,7 @@ def state_class() -> Any:
             volume = self._volumes.get(key)
             if volume is None:
                 return
-            known = self.snapshots.setdefault(key, {})
+            known = self.snapshots.setdefault(key, Shelf())
             present = {} if volume.path is None else dict(_snapshot_files(volume.path))
             for gone in known.keys() - present.keys():
                 del known[gone]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import DataIntegrityError, DataNotFoundError
 from mlops.files import sync_directory, write_atomic
@@ -15,6 +17,8 @@ from mlops.integrations.evidently_monitoring.frames import TOOL
 
 if TYPE_CHECKING:
     from mlops.workspace.model import ProjectWorkspace
+
+_ABANDONED_SECONDS: Final = 3600.0
 
 
 def new_id(milliseconds: int) -> str:
@@ -80,6 +84,7 @@ def write(text: str, snapshot_id: str, directory: Path, workspace: ProjectWorksp
     """
     staging = workspace.state_path / "staging"
     staging.mkdir(parents=True, exist_ok=True)
+    _sweep(staging)
     temporary = staging / f"snapshot-{snapshot_id}.json"
     target = directory / f"{snapshot_id}.json"
     try:
@@ -93,6 +98,14 @@ def write(text: str, snapshot_id: str, directory: Path, workspace: ProjectWorksp
         raise
     sync_directory(directory)
     return target
+
+
+def _sweep(staging: Path) -> None:
+    """Remove what killed writers left; writing one takes no second, so an old one has no writer."""
+    for path in staging.glob("snapshot-*.json"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
 
 
 def save_html(path: Path | None, destination: Path, *, snapshot_id: str, workspace: str) -> Path:
