@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json as json_format
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 from mlops.errors import ConfigError, DataNotFoundError
+from mlops.integrations.evidently_monitoring.watch import EVERY_SECONDS, WINDOW_ROWS
 
 if TYPE_CHECKING:
-    from mlops.integrations.evidently_monitoring import MonitoringResult
+    from mlops.client import MLOpsClient
+    from mlops.integrations.evidently_monitoring import Alert, MonitoringResult
 
 app = typer.Typer()
 
 EXIT_ALERT: Final = 3
+POLL_SECONDS: Final = 0.2
 _DIGITS: Final = 4
 
 
@@ -24,8 +34,9 @@ def monitor(
     context: typer.Context,
     project: str,
     data: Annotated[
-        Path, typer.Option(help="The batch: a file .csv, .parquet, .jsonl or .ndjson (one row per line).")
-    ],
+        Path | None,
+        typer.Option(help="The batch: a file .csv, .parquet, .jsonl or .ndjson (one row per line)."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="The model: NAME, NAME:VERSION or NAME@ALIAS.", show_default="none")
     ] = None,
@@ -35,14 +46,36 @@ def monitor(
     prediction: Annotated[
         str | None, typer.Option(help="The column with the predictions.", show_default="the reference's")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Check what is served instead of a file, until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="With --watch: seconds between two looks at the log.")
+    ] = EVERY_SECONDS,
+    window: Annotated[
+        int, typer.Option(min=1, help="With --watch: rows of one version that are checked together.")
+    ] = WINDOW_ROWS,
     json: JsonOption = False,
 ) -> None:
-    """Check a batch against the reference data, and exit with 3 on an alert."""
+    """Check a batch against the reference data, and exit with 3 on an alert.
+
+    With --watch, the predictions of a model are checked as they are served. Alerts end up in `mlops alerts`
+    either way.
+    """
     from mlops.client import MLOpsClient
 
+    if watch == (data is not None):
+        raise typer.BadParameter("give either a file or --watch", param_hint="--data")
+    if watch and (model is None or target or prediction):
+        raise typer.BadParameter(
+            "--watch takes --model, and finds the columns in the log", param_hint="--watch"
+        )
     manager = manager_of(context)
     manager.get_workspace(project)  # a mistyped name must not create a project
     client = MLOpsClient(project, workspace_manager=manager)
+    if data is None:
+        _watch(client, str(model), every=every, window=window, json=json)
+        return
     frame = _read(data, project)
     with client:
         result = client.monitor_predictions(
@@ -59,6 +92,56 @@ def monitor(
 @app.callback()
 def _group() -> None:
     """Keep ``monitor`` a named command although it is the only one."""
+
+
+def _watch(client: MLOpsClient, model: str, *, every: float, window: int, json: bool) -> None:
+    """Watch until Ctrl-C or SIGTERM; a check that is being made is finished first."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    # What fails is printed below, without the traceback.
+    logging.getLogger("apscheduler").addHandler(logging.NullHandler())
+
+    def checked(result: MonitoringResult | BaseException) -> None:
+        if isinstance(result, BaseException):
+            typer.echo(f"Error: {result}", err=True)
+        elif json:
+            _print_line(result.to_dict())
+        else:
+            at = f"{result.checked_at:%Y-%m-%d %H:%M:%S}"
+            typer.echo(f"{at} {result.model}:{result.model_version}: {_verdict(result)}")
+            _print_alerts(result.alerts)
+        sys.stdout.flush()
+
+    def alerted(alerts: Sequence[Alert]) -> None:
+        # Those of a check are printed with it.
+        silent = [alert for alert in alerts if not alert.snapshot_id]
+        if json:
+            for alert in silent:
+                _print_line(alert.to_dict())
+        else:
+            _print_alerts(silent)
+        sys.stdout.flush()
+
+    try:
+        with (
+            client,
+            client.watch_predictions(
+                model, every=every, window=window, on_alert=alerted, on_check=checked
+            ) as running,
+        ):
+            typer.echo(f"Watching the predictions of {running.model} (Ctrl-C stops it)", err=True)
+            while running.running:
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        # Asked to stop, and it has: that is how this command ends.
+        return
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _print_line(value: dict[str, Any]) -> None:
+    typer.echo(json_format.dumps(value, ensure_ascii=False))
 
 
 def _read(path: Path, project: str) -> Any:
@@ -106,14 +189,8 @@ def _json_lines(path: Path) -> Any:
 
 def _print(result: MonitoringResult) -> None:
     """Print what a check found, what matters first."""
-    for alert in result.alerts:
-        goes_on = f" (check {alert.count} in a row that finds it)" if alert.count > 1 else ""
-        typer.echo(f"ALERT {alert.id}: {alert.message}{goes_on}")
-    verdict = "drift" if result.drift_detected else "no drift"
-    typer.echo(
-        f"{result.rows} rows, {verdict}: {result.n_drifted} of {result.n_compared} columns drifted, "
-        f"{result.missing_share:.1%} of the cells are missing"
-    )
+    _print_alerts(result.alerts)
+    typer.echo(_verdict(result))
     rows = [
         (c.column, c.kind, _number(c.score), _number(c.threshold), "drifted" if c.drifted else "", c.method)
         for c in sorted(result.columns.values(), key=lambda c: (not c.drifted, c.column))
@@ -135,6 +212,20 @@ def _print(result: MonitoringResult) -> None:
     for warning in result.warnings:
         typer.echo(f"Note: {warning}", err=True)
     typer.echo(f"Snapshot {result.snapshot_id}")
+
+
+def _print_alerts(alerts: Sequence[Alert]) -> None:
+    for alert in alerts:
+        goes_on = f" (found by {alert.count} checks now)" if alert.count > 1 else ""
+        typer.echo(f"ALERT {alert.id}: {alert.message}{goes_on}")
+
+
+def _verdict(result: MonitoringResult) -> str:
+    drift = "drift" if result.drift_detected else "no drift"
+    return (
+        f"{result.rows} rows, {drift}: {result.n_drifted} of {result.n_compared} columns drifted, "
+        f"{result.missing_share:.1%} of the cells are missing"
+    )
 
 
 def _number(value: float | None, *, sign: bool = False) -> str:

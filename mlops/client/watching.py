@@ -31,8 +31,8 @@ class WatchVerbs(CheckVerbs):
     ) -> Watch:
         """Check what is served in the background, as ``monitor_predictions`` would check it.
 
-        It does what ``monitoring.watch`` does; besides, alerts are logged to the monitoring run of the model, and
-        what a check compared becomes lineage.
+        It does what ``monitoring.watch`` does; besides, alerts are logged to the monitoring run of the model,
+        and what a check compared becomes lineage.
 
         Args:
             model: The model's name; each of its versions has windows of its own.
