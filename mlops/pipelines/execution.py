@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ class StepTask:
         tracking: The project's adapter.
         store: The project's stored values.
         parent_id: The run of the pipeline.
+        reference: The pipeline, as ``<name>@<version>``.
         inputs: Its inputs by parameter.
         params: Which of them are parameters of the run.
         key: Hash of what its result depends on, or None.
@@ -42,6 +44,7 @@ class StepTask:
     tracking: MLflowTracking
     store: OutputStore
     parent_id: str
+    reference: str
     inputs: Mapping[str, Held]
     params: frozenset[str]
     key: str | None
@@ -57,7 +60,7 @@ def perform(task: StepTask) -> StepResult:
     attempts = _Attempts()
     run_id: str | None = None
     try:
-        with recording.step_run(task.tracking, task.step.name, parent_id=task.parent_id, key=task.key) as run:
+        with _opened(task, task.key) as run:
             run_id = run.run_id
             try:
                 values = _outputs(task.step, _execute(task, run, attempts))
@@ -99,7 +102,7 @@ def perform(task: StepTask) -> StepResult:
 def reuse(task: StepTask, record: Record) -> StepResult:
     """Record that a step took the result of an earlier run, and return that result."""
     outputs = {name: Held(task.store, stored) for name, stored in record.outputs.items()}
-    with recording.step_run(task.tracking, task.step.name, parent_id=task.parent_id, key=task.key) as run:
+    with _opened(task, task.key) as run:
         tags = {recording.REUSED_TAG: record.run_id, **recording.output_tags(outputs)}
         _note(task, run, _Attempts(), tags)
         recording.carry_over(run, record.data)
@@ -117,11 +120,22 @@ def reuse(task: StepTask, record: Record) -> StepResult:
 def skip(task: StepTask, reason: str) -> StepResult:
     """Record that a step was left out, and why."""
     tags = {recording.STATUS_TAG: str(StepStatus.SKIPPED), recording.REASON_TAG: reason}
-    with recording.step_run(
-        task.tracking, task.step.name, parent_id=task.parent_id, key=None, tags=tags
-    ) as run:
+    with _opened(task, None, tags) as run:
         pass
     return StepResult(task.step.name, StepStatus.SKIPPED, run_id=run.run_id, reason=reason)
+
+
+def _opened(
+    task: StepTask, key: str | None, tags: Mapping[str, str] | None = None
+) -> AbstractContextManager[Run]:
+    return recording.step_run(
+        task.tracking,
+        task.step.name,
+        parent_id=task.parent_id,
+        reference=task.reference,
+        key=key,
+        tags=tags,
+    )
 
 
 class _Attempts:

@@ -199,6 +199,7 @@ class Pipeline:
             tracking.context.workspace, self.name, description=self.description, operation="run"
         )
         definition = self.definition_hash()
+        reference = f"{self.name}@{self.version or definition[: recording.DEFINITION_LENGTH]}"
         stored = store.put(given) if given else None
         tags = {
             recording.VERSION_TAG: self.version,
@@ -212,13 +213,16 @@ class Pipeline:
         try:
             with (
                 self._observer(progress) as observer,
-                recording.pipeline_run(tracking, self.name, params=given, tags=tags) as run,
+                recording.pipeline_run(
+                    tracking, self.name, reference=reference, params=given, tags=tags
+                ) as run,
             ):
                 progression = Progression(
                     graph,
                     tracking,
                     run.run_id,
                     Values(store, given),
+                    reference=reference,
                     earlier=earlier,
                     max_workers=self.max_workers,
                     observer=observer,
@@ -227,9 +231,8 @@ class Pipeline:
                 steps = progression.in_order()
                 used = {(u["name"], u["digest"]): u for step in steps.values() for u in step.data}
                 recording.carry_over(run, used.values())
-                version = f"{self.name}@{self.version or definition[: recording.DEFINITION_LENGTH]}"
                 recording.record_links(
-                    tracking, run.run_id, version=version, steps=steps.values(), operation="run"
+                    tracking, run.run_id, reference=reference, steps=steps.values(), operation="run"
                 )
                 error = progression.error()
                 if error is not None:

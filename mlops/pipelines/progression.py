@@ -78,6 +78,7 @@ class Progression:
         tracking: The project's adapter.
         run_id: The run of the pipeline.
         values: The run's values.
+        reference: The pipeline, as ``<name>@<version>``.
         earlier: Results by key of the run that this one resumes.
         max_workers: How many steps, or items of one, are at work at once.
         observer: Told when steps start and end.
@@ -90,6 +91,7 @@ class Progression:
         run_id: str,
         values: Values,
         *,
+        reference: str,
         earlier: Mapping[str, Record],
         max_workers: int,
         observer: Observer | None,
@@ -99,6 +101,7 @@ class Progression:
         self.results: dict[str, StepResult] = {}
         self._tracking = tracking
         self._run_id = run_id
+        self._reference = reference
         self._values = values
         self._finder = Finder(StepCache(tracking.context, values.store), earlier)
         self._observer = observer
@@ -173,6 +176,7 @@ class Progression:
             self._tracking,
             self._values.store,
             self._run_id,
+            self._reference,
             inputs,
             frozenset(b.parameter.name for b in node.bindings if b.producer is None),
             step_key(node.step, inputs),

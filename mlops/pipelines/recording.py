@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 
 from mlops.errors import DataNotFoundError, PipelineError
 from mlops.integrations.dvc_data.ledger import FILE_NAME as LEDGER
-from mlops.integrations.mlflow_tracking.lineage import data_link
+from mlops.integrations.mlflow_tracking.lineage import DEFINED_BY, data_link
 from mlops.integrations.mlflow_tracking.provenance import RECORDS
 from mlops.integrations.mlflow_tracking.queries import PIPELINE_TAG, STEP_TAG
 from mlops.integrations.mlflow_tracking.runs import PARENT_TAG
@@ -53,13 +53,19 @@ def shown(value: Any) -> str:
 
 
 def pipeline_run(
-    tracking: MLflowTracking, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str | None]
+    tracking: MLflowTracking,
+    name: str,
+    *,
+    reference: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str | None],
 ) -> contextlib.AbstractContextManager[Run]:
     """Open the run of a pipeline.
 
     Args:
         tracking: The project's adapter.
         name: The pipeline.
+        reference: ``<name>@<version>``.
         params: The run's parameters.
         tags: Its tags; those that are None are left out.
     """
@@ -67,7 +73,7 @@ def pipeline_run(
     return tracking.start_run(
         name,
         nested=True,
-        tags={PIPELINE_TAG: name, **kept},
+        tags={PIPELINE_TAG: name, DEFINED_BY: reference, **kept},
         params={key: shown(value) for key, value in params.items()},
     )
 
@@ -77,6 +83,7 @@ def step_run(
     name: str,
     *,
     parent_id: str,
+    reference: str,
     key: str | None,
     tags: Mapping[str, str] | None = None,
 ) -> contextlib.AbstractContextManager[Run]:
@@ -86,10 +93,17 @@ def step_run(
         tracking: The project's adapter.
         name: The step.
         parent_id: The run of the pipeline.
+        reference: The pipeline, as ``<name>@<version>``.
         key: Hash of what the step's result depends on.
         tags: Further tags.
     """
-    known = {STEP_TAG: name, PARENT_TAG: parent_id, **({KEY_TAG: key} if key else {}), **(tags or {})}
+    known = {
+        STEP_TAG: name,
+        PARENT_TAG: parent_id,
+        DEFINED_BY: reference,
+        **({KEY_TAG: key} if key else {}),
+        **(tags or {}),
+    }
     return tracking.start_run(name, nested=True, tags=known)
 
 
@@ -158,22 +172,22 @@ def carry_over(run: Run, data: Iterable[Mapping[str, Any]]) -> None:
 
 
 def record_links(
-    tracking: MLflowTracking, run_id: str, *, version: str, steps: Iterable[StepResult], operation: str
+    tracking: MLflowTracking, run_id: str, *, reference: str, steps: Iterable[StepResult], operation: str
 ) -> None:
     """Write into the project's log which pipeline defined the runs, and which data they read.
 
     Args:
         tracking: The project's adapter.
         run_id: The run of the pipeline.
-        version: ``<name>@<version>``.
+        reference: The pipeline, as ``<name>@<version>``.
         steps: Its steps.
         operation: The calling method, for errors.
     """
-    found = [Link(f"pipeline:{version}", f"run:{run_id}", links.DEFINED)]
+    found = [Link(f"pipeline:{reference}", f"run:{run_id}", links.DEFINED)]
     for step in steps:
         if step.run_id is not None:
             found.append(
-                Link(f"pipeline:{version}", f"run:{step.run_id}", links.DEFINED, {"step": step.name})
+                Link(f"pipeline:{reference}", f"run:{step.run_id}", links.DEFINED, {"step": step.name})
             )
         for use in step.data:
             runs = {run_id} if step.reused_from is None else {run_id, step.run_id or run_id}

@@ -21,6 +21,8 @@ from mlops.workspace import links
 from mlops.workspace.tools import Link
 
 _SNAPSHOT: Final = "mlops.snapshot"
+# On the runs of a pipeline and its steps: ``<name>@<version>``.
+DEFINED_BY: Final = "mlops.defined_by"
 
 
 def all_links(reader: Reader) -> Iterator[Link]:
@@ -35,7 +37,7 @@ def all_links(reader: Reader) -> Iterator[Link]:
         yield data_link(use["digest"], run_id, name=use["name"], context=use["context"])
     tags: dict[str, dict[str, str]] = {}
     for run_id, key, value in reader.tags(
-        DATA_TAG_PREFIX, GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY, _SNAPSHOT, REPRODUCES_TAG
+        DATA_TAG_PREFIX, GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY, _SNAPSHOT, REPRODUCES_TAG, DEFINED_BY
     ):
         tags.setdefault(run_id, {})[key] = value
     for run_id, found in tags.items():
@@ -44,6 +46,8 @@ def all_links(reader: Reader) -> Iterator[Link]:
             if key.startswith(DATA_TAG_PREFIX) and (run_id, md5) not in seen:
                 yield data_link(md5, run_id, name=key.removeprefix(DATA_TAG_PREFIX), context="")
         yield from code_links(run_id, found)
+        if pipeline := found.get(DEFINED_BY):
+            yield Link(f"pipeline:{pipeline}", f"run:{run_id}", links.DEFINED)
         if original := found.get(REPRODUCES_TAG):
             yield Link(f"run:{original}", f"run:{run_id}", links.REPRODUCED_BY)
         if snapshot := found.get(_SNAPSHOT):
