@@ -153,6 +153,12 @@ def step(
             operation="step",
             hint="pass the function itself, without calling it: add_step(train), not add_step(train())",
         )
+    if inspect.iscoroutinefunction(fn):
+        raise PipelineError(
+            f"A step must be a plain function, and {_name_of(fn)!r} is a coroutine function",
+            operation="step",
+            hint="call it with asyncio.run inside a plain function",
+        )
     fn = fn.fn if isinstance(fn, Step) else fn
     own = check_value_name(name or _name_of(fn), what="A step", operation="step")
     names = [parameter.name for parameter in parameters_of(fn)]

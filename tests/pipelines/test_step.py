@@ -9,6 +9,9 @@ import pytest
 from mlops import Pipeline, PipelineError, step
 
 
+async def fetch() -> None: ...
+
+
 def load(path: str, rows: int = 3) -> list[int]:
     return list(range(rows))
 
@@ -73,7 +76,12 @@ def test_what_is_wrong_with_a_step_is_said_at_once(options: dict[str, Any], mess
 
 @pytest.mark.parametrize(
     ("thing", "message"),
-    [(42, "must be a function, not int"), (lambda: 1, "cannot be named '<lambda>'"), (load, "")],
+    [
+        (42, "must be a function, not int"),
+        (lambda: 1, "cannot be named '<lambda>'"),
+        (fetch, "'fetch' is a coroutine"),
+        (load, ""),
+    ],
 )
 def test_only_a_function_with_a_name_becomes_a_step(thing: Any, message: str) -> None:
     pipeline = Pipeline("p")
