@@ -96,5 +96,6 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         typer.echo(f"Error: {error}", err=True)
         if error.hint:
-            typer.echo(f"Hint: {error.hint}", err=True)
+            # Hints name arguments of Python; here the same is an option.
+            typer.echo(f"Hint: {error.hint.replace('force=True', '--force')}", err=True)
         sys.exit(EXIT_ERROR)
