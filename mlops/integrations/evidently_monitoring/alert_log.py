@@ -24,6 +24,7 @@ from mlops.workspace.model import ProjectWorkspace, now
 ALERTS_FILE: Final = "alerts.jsonl"
 # What could not be delivered for so long is news no more.
 KEEP_TRYING: Final = timedelta(days=7)
+_EVENTS: Final = frozenset({"raised", "seen", "cleared", "acknowledged", "delivered", "undelivered"})
 # Enough to tell all alerts of a project apart, short enough to be typed.
 _ID_LENGTH: Final = 12
 
@@ -214,8 +215,10 @@ def _key(alert: AlertRecord) -> Key:
 
 def _apply(event: Mapping[str, Any], found: dict[str, AlertRecord]) -> None:
     """Let one event change the alerts it is about; one of a later version changes nothing."""
+    kind = event.get("event")
+    if kind not in _EVENTS:
+        return
     at = datetime.fromisoformat(event["at"])
-    kind = event["event"]
     if kind == "raised":
         names = ("id", "kind", "model", "metric", "column", "value", "threshold", "message", "snapshot_id")
         waiting = dict.fromkeys(event["webhooks"], "")
@@ -231,13 +234,11 @@ def _apply(event: Mapping[str, Any], found: dict[str, AlertRecord]) -> None:
             changed = replace(alert, cleared_at=at)
         elif kind == "acknowledged":
             changed = replace(alert, acknowledged_at=at, acknowledged_by=event["by"], note=event["note"])
-        elif kind in ("delivered", "undelivered"):
+        else:
             waiting = {url: error for url, error in alert.undelivered.items() if url != event["webhook"]}
             if kind == "undelivered":
                 waiting[event["webhook"]] = event["error"]
             changed = replace(alert, undelivered=waiting)
-        else:
-            continue
         found[alert.id] = changed
 
 

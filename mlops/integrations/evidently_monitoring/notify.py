@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from mlops.errors import ConfigError
 from mlops.integrations.evidently_monitoring import alert_log
@@ -18,8 +17,8 @@ from mlops.workspace.model import ProjectWorkspace, now
 
 # All webhooks of a check together; what is not delivered by then waits for the next check.
 DEADLINE_SECONDS: Final = 10.0
-_ATTEMPTS: Final = 3
-_PAUSE_SECONDS: Final = 0.5
+# Before each attempt.
+_PAUSES_SECONDS: Final = (0.0, 0.5, 1.0)
 # For a connection and for an answer: two attempts and their pause are within the deadline.
 _TIMEOUT_SECONDS: Final = 3.0
 _TOO_MANY_REQUESTS: Final = 429
@@ -90,14 +89,11 @@ def _post(template: str, payload: Mapping[str, Any], deadline: float) -> str | N
         url = expand(template, os.environ, setting="monitoring.webhooks")
     except ConfigError as error:
         return str(error)
-    if urlsplit(url).scheme not in ("http", "https"):
-        return "it is no http:// or https:// URL"
     problem = ""
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            time.sleep(_PAUSE_SECONDS * attempt)
-        if time.monotonic() >= deadline:
+    for pause in _PAUSES_SECONDS:
+        if problem and time.monotonic() + pause >= deadline:
             break
+        time.sleep(pause)
         try:
             # Following a redirection would turn the POST into a GET.
             answer = requests.post(
@@ -107,8 +103,8 @@ def _post(template: str, payload: Mapping[str, Any], deadline: float) -> str | N
         except requests.RequestException as error:
             problem = type(error).__name__
             continue
-        except UnicodeError:
-            # A host name that cannot be encoded; requests lets that through.
+        except ValueError:
+            # What a URL's parser and a host name's encoder raise; requests lets some of that through.
             return "it is no valid URL"
         if answer.status_code < _REDIRECT:
             return None
