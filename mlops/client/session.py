@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from mlops.workspace import links as link_log
 from mlops.workspace import tools
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mlops.integrations.dvc_data import DVCData
     from mlops.integrations.evidently_monitoring import EvidentlyMonitoring
     from mlops.integrations.mlflow_tracking import MLflowTracking
+
+_TRACKING: Final = "mlops.integrations.mlflow_tracking.adapter"
 
 
 class ProjectSession:
@@ -116,8 +119,8 @@ class ProjectSession:
 
     @property
     def _loaded_tracking(self) -> MLflowTracking | None:
-        """The tracking adapter if it was used already: only then can a run be active."""
-        return cast("MLflowTracking | None", self._adapters.get("mlflow"))
+        """The tracking adapter if this process has used one: only then can a run of the project be open."""
+        return self.tracking if _TRACKING in sys.modules else None
 
     def close(self) -> None:
         """Write out what is buffered and let go of every open store; the client can be used again."""

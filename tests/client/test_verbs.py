@@ -275,3 +275,13 @@ def test_numbers_of_numpy_are_metrics_and_text_is_not(client: MLOpsClient) -> No
             client.log_metrics({"ok": 1.0, "thermal_state": "nominal"})  # type: ignore[dict-item]
         assert caught.type.__module__ == "mlops.errors"
     assert client.list_runs()[0]["metrics"] == {"a": 0.5, "b": 3.0}
+
+
+def test_a_second_client_of_the_project_logs_to_its_open_run(base: Path) -> None:
+    data = Path("train.csv")
+    data.write_text("a\n1\n")
+    with MLOpsClient.from_project("churn", base_path=base).start_run() as run:
+        version = MLOpsClient.from_project("churn", base_path=base).dvc_add(data)
+        MLOpsClient.from_project("retail", base_path=base).dvc_add(data)
+    client = MLOpsClient.from_project("churn", base_path=base)
+    assert [use["digest"] for use in client.tracking.datasets(run.run_id)] == [version.md5]
