@@ -22,6 +22,7 @@ from tests.benchmarks import (
     bench_data,
     bench_imports,
     bench_logging,
+    bench_monitoring,
     bench_pipelines,
     bench_serving,
     bench_tracking,
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "tracking": bench_tracking.run,
     "serving": bench_serving.run,
     "data": bench_data.run,
+    "monitoring": bench_monitoring.run,
     "pipelines": bench_pipelines.run,
 }
 
@@ -58,8 +60,8 @@ def main() -> int:
         verdict = "" if ratio.bound is None else f">= {ratio.bound:.3g} {'ok' if ratio.holds else 'MISSED'}"
         table.add_row(
             ratio.name,
-            f"{ratio.bare * 1e3:.2f} ms",
-            f"{ratio.ours * 1e3:.3f} ms",
+            f"{ratio.bare * 1e3:.2f} {ratio.unit}",
+            f"{ratio.ours * 1e3:.3f} {ratio.unit}",
             f"{ratio.value:.1f}x",
             verdict,
         )

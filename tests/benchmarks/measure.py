@@ -12,12 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ratio:
-    """What the bare tool takes over what we take, in seconds, with the bound we promise."""
+    """What the bare tool takes over what we take, in seconds, with the bound we promise.
+
+    Memory and sizes are in thousands of their unit, as seconds are of milliseconds.
+    """
 
     name: str
     bare: float
     ours: float
     bound: float | None = None
+    unit: str = "ms"
 
     @property
     def value(self) -> float:
