@@ -16,7 +16,9 @@ _EXPORTS = {
     "mlops.client.metadata_export": ("MetadataExport",),
     "mlops.pipelines.pipeline": ("Pipeline",),
     "mlops.pipelines.step": ("step",),
+    "mlops.pipelines.versioned": ("VersionedPipeline",),
     "mlops.project": ("Project", "ProjectManager"),
+    "mlops.scheduling.scheduler": ("PipelineScheduler",),
     "mlops.workspace": ("BootstrapResult", "ProjectWorkspace", "WorkspaceManager"),
     "mlops.errors": (
         "ArchiveError",
@@ -57,8 +59,10 @@ if TYPE_CHECKING:
     from mlops.errors import *  # noqa: F403
     from mlops.pipelines.pipeline import Pipeline as Pipeline
     from mlops.pipelines.step import step as step
+    from mlops.pipelines.versioned import VersionedPipeline as VersionedPipeline
     from mlops.project import Project as Project
     from mlops.project import ProjectManager as ProjectManager
+    from mlops.scheduling.scheduler import PipelineScheduler as PipelineScheduler
     from mlops.workspace import BootstrapResult as BootstrapResult
     from mlops.workspace import ProjectWorkspace as ProjectWorkspace
     from mlops.workspace import WorkspaceManager as WorkspaceManager

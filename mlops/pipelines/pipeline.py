@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
-import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,11 +13,11 @@ from mlops.errors import PipelineError, StepError
 from mlops.pipelines import catalogue, drawing, recording
 from mlops.pipelines.cache import Record, StepCache, step_key
 from mlops.pipelines.naming import check_pipeline_name, check_value_name
-from mlops.pipelines.outputs import Held, Outputs, OutputStore, describe
+from mlops.pipelines.outputs import Held, Outputs, OutputStore
 from mlops.pipelines.progression import Finder, Observer, Progression, Values
 from mlops.pipelines.results import PipelineRun, PlannedStep, StepStatus
-from mlops.pipelines.source import code_hash
 from mlops.pipelines.step import Step, as_step
+from mlops.pipelines.versioning import Versioning
 from mlops.pipelines.wiring import Graph, wire
 
 if TYPE_CHECKING:
@@ -31,14 +29,14 @@ ENGINES: Final = {"local": "mlops.pipelines.engine_local"}
 _LEAST_WORKERS: Final = 4
 
 
-class Pipeline:
+class Pipeline(Versioning):
     """Steps and how they depend on each other.
 
     Args:
         name: ASCII letters, digits, ``_``, ``.`` and ``-``.
         tracking: The project's MLflow adapter, where runs are recorded; ``client.create_pipeline`` sets it.
         params: Default parameters, given to steps by the names of what they take.
-        version: The version that runs are recorded with.
+        version: The version that runs are recorded with (PEP 440, such as ``v1.0.0``).
         description: One line for people.
         max_workers: How many steps, or items of a step that maps over a list, are at work at once; as many as
             there are processors, at least 4, by default.
@@ -46,7 +44,6 @@ class Pipeline:
     Attributes:
         name: Its name.
         params: Its default parameters.
-        version: The version that runs are recorded with, or None.
         tracking: The project's MLflow adapter, or None while it belongs to no project.
 
     Raises:
@@ -199,10 +196,11 @@ class Pipeline:
             tracking.context.workspace, self.name, description=self.description, operation="run"
         )
         definition = self.definition_hash()
-        reference = f"{self.name}@{self.version or definition[: recording.DEFINITION_LENGTH]}"
+        version = self._running_version(definition)
+        reference = f"{self.name}@{version or definition[: recording.DEFINITION_LENGTH]}"
         stored = store.put(given) if given else None
         tags = {
-            recording.VERSION_TAG: self.version,
+            recording.VERSION_TAG: version,
             recording.DEFINITION_TAG: definition,
             recording.PARAMS_TAG: None if stored is None else stored.to_text(),
             recording.ENGINE_TAG: engine,
@@ -243,7 +241,7 @@ class Pipeline:
                 raise
         return PipelineRun(
             self.name,
-            self.version,
+            version,
             run.run_id,
             str(StepStatus.FAILED if error is not None else StepStatus.FINISHED),
             steps,
@@ -253,46 +251,6 @@ class Pipeline:
             error,
             resume,
         )
-
-    def definition_hash(self) -> str:
-        """Return the SHA-256 of what the pipeline is: its steps' code and declarations, and its parameters.
-
-        Two pipelines with the same hash do the same with the same data.
-        """
-        steps = [
-            {
-                "name": s.name,
-                "code": code_hash(s.fn),
-                "when": None if s.when is None else code_hash(s.when),
-                "inputs": s.inputs,
-                "outputs": s.output_names,
-                "map": s.map,
-                "retry": s.retry,
-                "timeout": s.timeout,
-                "isolate": s.isolate,
-                "cache": s.cache,
-            }
-            for s in self._steps
-        ]
-        params = {name: _identity(value) for name, value in sorted(self.params.items())}
-        return hashlib.sha256(json.dumps([steps, params]).encode()).hexdigest()
-
-    def copy_to(self, project: Any) -> Pipeline:
-        """Return a pipeline of another project with the same steps; its runs stay where they are.
-
-        Args:
-            project: A client or ``Project``.
-        """
-        copy: Pipeline = project.create_pipeline(
-            self.name,
-            params=self.params,
-            version=self.version,
-            description=self.description,
-            max_workers=self.max_workers,
-        )
-        for step in self._steps:
-            copy.add_step(step)
-        return copy
 
     def _graph(self, params: Mapping[str, Any], asked: Collection[str], *, operation: str = "build") -> Graph:
         """Return the graph of a run, in which every parameter that was asked for is taken by a step."""
@@ -370,8 +328,3 @@ def _checked(params: Mapping[str, Any], *, operation: str) -> dict[str, Any]:
         check_value_name(name, what="A parameter", operation=operation): value
         for name, value in params.items()
     }
-
-
-def _identity(value: Any) -> str | None:
-    found = describe(value)
-    return None if found is None else found.identity

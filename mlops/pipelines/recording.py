@@ -147,6 +147,11 @@ def outputs_of(tags: Mapping[str, str]) -> dict[str, StoredOutput]:
     return found
 
 
+def has_data_versions(tracking: MLflowTracking) -> bool:
+    """Say whether the project ever had any data versions, without asking DVC."""
+    return (tracking.context.workspace.dvc_path / LEDGER).exists()
+
+
 def data_versions(tracking: MLflowTracking, run_id: str) -> tuple[dict[str, Any], ...]:
     """Return the data versions that a run read; a project without any is not asked for them.
 
@@ -154,7 +159,7 @@ def data_versions(tracking: MLflowTracking, run_id: str) -> tuple[dict[str, Any]
         tracking: The project's adapter.
         run_id: The run.
     """
-    if not (tracking.context.workspace.dvc_path / LEDGER).exists():
+    if not has_data_versions(tracking):
         return ()
     return tuple(use for use in tracking.datasets(run_id) if use["source"].get("tool") == "dvc")
 

@@ -11,6 +11,7 @@ import ast
 import functools
 import hashlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -19,7 +20,7 @@ from typing import Any, Final
 from mlops.integrations.mlflow_tracking.pickling import is_own_code
 from mlops.pipelines.step import Step
 
-_CONSTANTS: Final = (int, float, complex, str, bytes, bool, type(None))
+CONSTANTS: Final = (int, float, complex, str, bytes, bool, type(None))
 _CONTAINERS: Final = (tuple, list, set, frozenset, dict)
 # A longer constant is data; it is summed up by its length.
 _MAX_ITEMS: Final = 10_000
@@ -31,7 +32,7 @@ def source_of(function: Callable[..., Any]) -> str | None:
     Comments and layout do not count: the text is what the parser makes of it. A lambda has no text of its
     own, only a line with other things in it.
     """
-    bare = _bare(function)
+    bare = bare_function(function)
     if not isinstance(bare, FunctionType) or bare.__name__ == "<lambda>":
         return None
     try:
@@ -52,7 +53,8 @@ def code_hash(function: Callable[..., Any]) -> str:
     return digest.hexdigest()
 
 
-def _bare(function: Any) -> Any:
+def bare_function(function: Any) -> Any:
+    """Return what a step, a partial or a bound method calls in the end."""
     while True:
         if isinstance(function, Step):
             function = function.fn
@@ -66,7 +68,7 @@ def _bare(function: Any) -> Any:
 
 def _parts(value: Any, seen: set[int]) -> Iterator[str]:
     """Yield what tells a value of the user's code from another."""
-    if isinstance(value, (*_CONSTANTS, *_CONTAINERS)):
+    if isinstance(value, (*CONSTANTS, *_CONTAINERS)):
         yield _constant(value)
         return
     if id(value) in seen:
@@ -92,7 +94,7 @@ def _parts(value: Any, seen: set[int]) -> Iterator[str]:
     else:
         kind = type(value)
         yield f"object {kind.__module__}.{kind.__qualname__}"
-        if _is_own(kind) and callable(value):
+        if is_own(kind) and callable(value):
             yield from _parts(kind, seen)
             yield _constant(vars(value) if hasattr(value, "__dict__") else None)
         else:
@@ -102,13 +104,13 @@ def _parts(value: Any, seen: set[int]) -> Iterator[str]:
 def _function(function: FunctionType, seen: set[int]) -> Iterator[str]:
     yield from _code(function.__code__)
     yield _constant([function.__defaults__, function.__kwdefaults__])
-    names = list(_names(function.__code__))
+    names = list(names_in(function.__code__))
     space = function.__globals__
     for name in names:
         if name in space:
             found = space[name]
             if isinstance(found, ModuleType):
-                if _is_own(found):
+                if is_own(found):
                     members = [found.__dict__[n] for n in names if n in found.__dict__]
                     for member in members:
                         yield from _referred(member, seen)
@@ -124,21 +126,24 @@ def _function(function: FunctionType, seen: set[int]) -> Iterator[str]:
 
 def _referred(value: Any, seen: set[int]) -> Iterator[str]:
     """Yield the parts of something that code refers to, if it is the user's own or a constant."""
-    own = isinstance(value, (FunctionType, type)) and _is_own(value)
-    if own or isinstance(value, (Step, functools.partial, *_CONSTANTS, *_CONTAINERS)):
+    own = isinstance(value, (FunctionType, type)) and is_own(value)
+    if own or isinstance(value, (Step, functools.partial, *CONSTANTS, *_CONTAINERS)):
         yield from _parts(value, seen)
 
 
-def _is_own(value: Any) -> bool:
+def is_own(value: Any) -> bool:
+    """Say whether a module, function or class is the user's own, not an installed package's."""
     name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-    return name == "__main__" or is_own_code(name)
+    # What comes from no module of this process came by value, with a saved version or from another process.
+    return name == "__main__" or (isinstance(name, str) and name not in sys.modules) or is_own_code(name)
 
 
-def _names(code: CodeType) -> Iterator[str]:
+def names_in(code: CodeType) -> Iterator[str]:
+    """Yield the global names and attributes that compiled code uses, in its inner functions too."""
     yield from dict.fromkeys(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from names_in(constant)
 
 
 def _code(code: CodeType) -> Iterator[str]:
@@ -153,7 +158,7 @@ def _code(code: CodeType) -> Iterator[str]:
 
 def _constant(value: Any, depth: int = 0) -> str:
     """Return a constant as text that does not depend on the process; of other things only the type."""
-    if isinstance(value, _CONSTANTS):
+    if isinstance(value, CONSTANTS):
         return f"{type(value).__name__}:{value!r}"
     name = type(value).__name__
     if not isinstance(value, _CONTAINERS) or depth > 20 or len(value) > _MAX_ITEMS:

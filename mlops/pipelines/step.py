@@ -75,7 +75,7 @@ class Step:
         module, name = getattr(self.fn, "__module__", None), getattr(self.fn, "__qualname__", "")
         if module != "__main__" and getattr(sys.modules.get(module or ""), name, None) is self:
             return _find_step, (module, name)
-        return _make_step, (self.fn, {f.name: getattr(self, f.name) for f in fields(self) if f.name != "fn"})
+        return remade(self)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -265,6 +265,11 @@ def _wrong(name: str, problem: str) -> PipelineError:
 def _find_step(module: str, name: str) -> Step:
     found: Step = getattr(importlib.import_module(module), name)
     return found
+
+
+def remade(step: Step) -> tuple[Any, ...]:
+    """Return how pickle makes a step of its function and options anew, wherever its name leads."""
+    return _make_step, (step.fn, {f.name: getattr(step, f.name) for f in fields(step) if f.name != "fn"})
 
 
 def _make_step(fn: Callable[..., Any], options: dict[str, Any]) -> Step:
