@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 EVERY_SECONDS: Final = 60.0
 # Rows: ten times what makes a drift score steady enough to see a tenth of a standard deviation (noise.py).
 WINDOW_ROWS: Final = 1000
-# A server writes a request down within half a second, and within five when it is stopped.
+# How old a request must be before it is read: a server writes it down within half a second, and within five
+# when it is stopped.
 SETTLE: Final = timedelta(seconds=10)
 _OPERATION: Final = "watch"
 _LOCK: Final = "watch"
@@ -44,11 +46,11 @@ class Watch:
         check: Makes a check, with the arguments of ``EvidentlyMonitoring.monitor``.
         tell: Called with new alerts that no check found: of silence.
         on_check: Called with each result, and with the error of a look that failed.
-        settle: How old a request must be before it is read.
 
     Attributes:
         model: The model.
         checks: The number of checks made so far.
+        looks: How often the log was looked at so far.
         error: What the latest look at the log failed with, or None.
     """
 
@@ -63,7 +65,6 @@ class Watch:
         check: Callable[..., MonitoringResult],
         tell: Callable[[Sequence[Alert]], object],
         on_check: Callable[[MonitoringResult | BaseException], object] | None = None,
-        settle: timedelta = SETTLE,
     ) -> None:
         self._workspace = monitoring.workspace
         seconds = every.total_seconds() if isinstance(every, timedelta) else every
@@ -84,6 +85,7 @@ class Watch:
         monitoring.reference(name)
         self.model = name
         self.checks = 0
+        self.looks = 0
         self.error: BaseException | None = None
         self._monitoring = monitoring
         self._size = window
@@ -91,7 +93,6 @@ class Watch:
         self._check = check
         self._tell = tell
         self._on_check = on_check
-        self._settle = settle
         self._windows: PredictionWindows | None = None
         self._silent: bool | None = None
         self._since = now()
@@ -125,7 +126,9 @@ class Watch:
     def _start(self, seconds: float) -> Any:
         from apscheduler.schedulers.background import BackgroundScheduler
 
-        scheduler = BackgroundScheduler(timezone=UTC, daemon=True)
+        # That a look takes longer than the time between two is no reason to write to standard error.
+        quiet = logging.Logger(__name__, logging.ERROR)
+        scheduler = BackgroundScheduler(timezone=UTC, daemon=True, logger=quiet)
         scheduler.add_job(
             self._look,
             "interval",
@@ -151,6 +154,7 @@ class Watch:
                 self._on_check(error)
             raise
         finally:
+            self.looks += 1
             self._worker = None
 
     def _read(self) -> None:
@@ -162,7 +166,7 @@ class Watch:
                 checked=_checked(self._workspace, self.model),
                 prediction_column=self._prediction_column,
             )
-        for window in self._windows.full(now() - self._settle):
+        for window in self._windows.full(now() - SETTLE):
             if self._stopping.is_set():
                 return
             result = self._check_window(window)
