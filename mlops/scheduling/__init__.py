@@ -1,0 +1,1 @@
+"""Schedules: pipelines run at set times, once each, recorded in the project."""
