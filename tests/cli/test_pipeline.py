@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops import MLOpsClient
+from mlops.cli import main
+
+
+def load() -> list[int]:
+    return [1, 2, 3]
+
+
+def train(load: list[int], rate: float = 0.5) -> float:
+    return sum(load) * rate
+
+
+@pytest.fixture
+def saved(base: Path) -> Path:
+    with MLOpsClient("churn", base_path=base) as client:
+        pipeline = client.create_pipeline("training", params={"rate": 0.1}).add_step(load).add_step(train)
+        pipeline.save_version("v1.9.0", {"author": "ada"})
+        pipeline.run()
+        pipeline.params["rate"] = 0.2
+        pipeline.add_step(format_score).save_version("v1.10.0")
+        pipeline.run()
+        client.create_pipeline("reports")
+    return base
+
+
+def format_score(train: float) -> str:
+    return f"{train:.2f}"
+
+
+def call(capsys: pytest.CaptureFixture[str], base: Path, *arguments: str) -> tuple[int, str, str]:
+    """Return the exit code, output and errors of a command."""
+    with pytest.raises(SystemExit) as done:
+        main(["--base-path", str(base), "pipeline", *arguments])
+    captured = capsys.readouterr()
+    return int(done.value.code or 0), captured.out, captured.err
+
+
+def as_json(capsys: pytest.CaptureFixture[str], base: Path, *arguments: str) -> Any:
+    code, out, err = call(capsys, base, *arguments, "--project", "churn", "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_pipelines_runs_and_versions_are_listed(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reports, training = as_json(capsys, saved, "list")
+    assert (reports["name"], reports["runs"], reports["last_run"]) == ("reports", 0, None)
+    assert (training["versions"], training["latest_version"], training["runs"]) == (2, "v1.10.0", 2)
+    assert training["last_run"]["status"] == "FINISHED"
+
+    runs = as_json(capsys, saved, "runs", "training", "--steps")
+    assert [run["tags"]["mlops.pipeline_version"] for run in runs] == ["v1.10.0", "v1.9.0"]
+    assert [part["run_name"] for part in runs[1]["steps"]] == ["load", "train"]
+    assert len(as_json(capsys, saved, "runs", "training", "--limit", "1")) == 1
+
+    versions = as_json(capsys, saved, "versions", "training")
+    assert [version["version"] for version in versions] == ["v1.9.0", "v1.10.0"]
+    for arguments, texts in (
+        (["list"], ["training", "v1.10.0", "FINISHED"]),
+        (["runs", "training", "--steps"], ["v1.9.0", "  load", "FINISHED"]),
+        (["versions", "training"], ["v1.9.0", "rate=0.1", "author=ada", "load, train, format_score"]),
+    ):
+        code, out, err = call(capsys, saved, *arguments, "--project", "churn")
+        assert (code, err) == (0, "")
+        assert all(text in out for text in texts), out
+
+
+def test_a_version_is_shown_with_its_sources(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_json(capsys, saved, "show", "training")["version"] == "v1.10.0"
+    code, out, _ = call(capsys, saved, "show", "training", "1.9", "--project", "churn")
+    assert code == 0
+    assert out.splitlines()[0] == "training v1.9.0"
+    for text in ("parameter rate", "load=load.load", "rate=params.rate", "return sum(load) * rate"):
+        assert text in out
+
+
+def test_versions_are_compared(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    comparison = as_json(capsys, saved, "compare", "training", "v1.9.0", "v1.10.0")
+    assert (comparison["added"], comparison["modified"]) == (["format_score"], [])
+    assert comparison["params"] == {"rate": ["0.1", "0.2"]}
+    code, out, _ = call(capsys, saved, "compare", "training", "v1.9.0", "v1.10.0", "--project", "churn")
+    assert code == 0
+    assert "training: v1.9.0 → v1.10.0" in out
+    assert "step format_score" in out
+
+
+def test_what_is_unknown_is_an_error_and_creates_nothing(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, message in (
+        (["versions", "absent", "--project", "churn"], "no pipeline 'absent'"),
+        (["show", "reports", "--project", "churn"], "no saved version"),
+        (["show", "training", "v7", "--project", "churn"], "no version 'v7'"),
+        (["compare", "training", "v1.9.0", "../x", "--project", "churn"], "cannot be named"),
+        (["list", "--project", "absent"], "absent"),
+    ):
+        code, out, err = call(capsys, saved, *arguments)
+        assert (code, out) == (1, "")
+        assert message in err
+        assert "Hint: " in err
+    assert not (saved / "absent").exists()
