@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mlops import ConfirmationRequiredError, MetadataExport, Project, ProjectManager
+from mlops import ConfirmationRequiredError, MetadataExport, Project, ProjectManager, VersionedPipeline
 from mlops.client import MLOpsClient
 from mlops.workspace import WorkspaceManager
 
@@ -157,6 +157,33 @@ def test_each_client_gets_a_project_and_a_usage_report(capsys: pytest.CaptureFix
         assert found is not None
         (data,) = found.get_artifacts("data")
         assert set(found.client.load_output(data["uri"])["client"]) == {client}
+
+
+def test_a_versioned_pipeline_in_a_project() -> None:
+    def train() -> dict[str, float]:
+        return {"accuracy": 0.9}
+
+    project = Project("ml_prod")
+
+    # Create versioned pipeline within project
+    pipeline = project.create_pipeline("training")
+    versioned = VersionedPipeline("training")
+    versioned.version = "v1.0.0"
+
+    # Use project's storage
+    versioned.runs_dir = project.runs_dir
+    versioned.metadata_store = project.metadata_store
+
+    versioned.add_step(train)
+    versioned.save_version()
+    versioned.run()
+
+    (run,) = project.list_runs("training")
+    assert (run["status"], run["tags"]["mlops.pipeline_version"]) == ("FINISHED", "v1.0.0")
+    assert [version.version for version in pipeline.list_versions()] == ["v1.0.0"]
+    assert pipeline.checkout("v1.0.0").run().outputs["train"] == {"accuracy": 0.9}
+    assert project.get_stats()["total_pipelines"] == 1
+    assert [path.name for path in Path.cwd().iterdir()] == ["mlops"]
 
 
 def test_names_groups_export_and_cleaning_up() -> None:
