@@ -111,8 +111,8 @@ def compare(reference: np.ndarray, current: np.ndarray) -> Comparison:
     pooled = np.vstack([reference, current]).astype("float64")
     distances = cdist(pooled, pooled)
     width = float(np.median(distances[:m, m:])) ** 2
-    # Vectors that are mostly the same have no median distance; then any difference is a large one.
-    kernel = np.exp(-(distances**2) / (width or np.finfo(float).tiny))
+    # Vectors that are mostly the same have no median distance; then they are equal or entirely different.
+    kernel = np.exp(-(distances**2) / width) if width else (distances == 0).astype("float64")
     np.fill_diagonal(kernel, 0.0)
     closeness = np.empty(m + n)
     closeness[:m] = kernel[:m, :m].sum(axis=1) / (m - 1) - kernel[:m, m:].mean(axis=1)
