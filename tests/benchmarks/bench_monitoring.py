@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LARGE, SMALL = 1_000_000, 10_000
 # In standard deviations, one per numeric column; for labels, the share of rows that becomes one label.
 SHIFTS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.03, 0.05, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)
-SHARES = (0.0, 0.0, 0.02, 0.1, 0.2, 0.5)
+SHARES = (0.0, 0.0, 0.02, 0.05, 0.2, 0.5)
 PAST_CHECKS, MANY_CHECKS = 300, 1000
 OPENING_SECONDS = 1.0
 
