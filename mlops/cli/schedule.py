@@ -34,6 +34,10 @@ _Directory = Annotated[
 ]
 
 
+# The command of this environment: what runs an exported schedule has no PATH of a person.
+_COMMAND = str(Path(sys.executable).with_name("mlops"))
+
+
 class Format(StrEnum):
     """What an exported schedule is for."""
 
@@ -161,7 +165,7 @@ def history(
             each.schedule,
             each.status,
             f"{each.scheduled_at:%Y-%m-%d %H:%M:%S}",
-            "" if each.duration is None else f"{each.duration:.1f} s",
+            f"{each.duration:.1f} s" if each.duration and each.attempts else "",
             each.attempts or "",
             each.run_id or each.error,
         )
@@ -177,7 +181,7 @@ def export(
     projects: _Projects = None,
     directory: _Directory = None,
     command: Annotated[
-        str | None, typer.Option(help="How mlops is called there.", show_default="this one")
+        str | None, typer.Option(help="How mlops is called there.", show_default="this one; for k8s mlops")
     ] = None,
     image: Annotated[str | None, typer.Option(help="For k8s: the image with mlops and your code.")] = None,
     claim: Annotated[str | None, typer.Option(help="For k8s: the volume claim with the projects.")] = None,
@@ -189,7 +193,7 @@ def export(
     setting = Setting(
         base_path=manager_of(context).base_path.absolute(),
         directory=(directory or Path.cwd()).absolute(),
-        command=command or shlex.quote(str(Path(sys.executable).with_name("mlops"))),
+        command=command or ("mlops" if format is Format.K8S else shlex.quote(_COMMAND)),
     )
     if format is Format.K8S:
         if image is None or claim is None:
@@ -230,7 +234,7 @@ def _find_modules_in(directory: Path | None) -> None:
 
 
 def _tell(outcome: JobRun) -> None:
-    took = "" if outcome.duration is None else f" in {outcome.duration:.1f} s"
+    took = f" in {outcome.duration:.1f} s" if outcome.duration and outcome.attempts else ""
     what = outcome.run_id or outcome.error
     typer.echo(
         f"{outcome.scheduled_at:%Y-%m-%d %H:%M:%S} {outcome.schedule}: {outcome.status}{took}"

@@ -138,7 +138,13 @@ def _run(schedule: Schedule) -> list[str]:
 
 def _expression(schedule: Schedule) -> str:
     if schedule.cron is not None:
-        return parse(schedule.cron).text
+        cron = parse(schedule.cron)
+        fields = cron.text.split()
+        # Some crons know no names in lists, and Kubernetes no 7 for Sunday.
+        for place in (3, 4):
+            if not fields[place].startswith("*"):
+                fields[place] = ",".join(map(str, cron.values[place]))
+        return " ".join(fields)
     minutes, rest = divmod(schedule.every_seconds or 0, 60)
     for unit, whole, expression in _EVERY:
         count, left = divmod(minutes, unit)
