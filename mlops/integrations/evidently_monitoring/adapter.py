@@ -196,8 +196,10 @@ class EvidentlyMonitoring(AlertVerbs):
     ) -> MonitoringResult:
         """Compare a batch with the reference and keep the result as an Evidently snapshot.
 
-        Drift is computed on at most 10 000 rows of each side, and ROC AUC and regression metrics on at most
-        100 000, always the same ones; missing values and label metrics on all rows.
+        Drift is computed on at most 10 000 rows of each side, which moves a score by about 0.014 (standard
+        deviation of a normed Wasserstein distance), and ROC AUC and regression metrics on at most 100 000,
+        always the same ones; missing values and label metrics on all rows. Of the snapshots, as many are kept
+        as ``retention`` in workspace.yaml says, such as ``{snapshots: 500, days: 90}``; by default all.
 
         Args:
             data: The batch, in any form ``set_reference_data`` takes.
@@ -226,6 +228,7 @@ class EvidentlyMonitoring(AlertVerbs):
             ConfigError: A threshold is unknown or makes no sense, here or in ``workspace.yaml``.
             ReferenceDataError: There is no reference, the batch is no table or one of other columns, or a
                 column named does not exist. Nothing has been written then.
+            ConfigError: The rules of retention make no sense. Nothing has been written then.
         """
         from mlops.integrations.evidently_monitoring.monitor import Check
 
@@ -302,16 +305,8 @@ class EvidentlyMonitoring(AlertVerbs):
         last = None
         if counts.last is not None:
             record = history.parse(counts.last)
-            keys = (
-                "snapshot_id",
-                "model",
-                "checked_at",
-                "rows",
-                "drift_detected",
-                "drift_share",
-                "n_drifted",
-                "performance",
-            )
+            what = ("snapshot_id", "model", "checked_at", "rows")
+            keys = (*what, "drift_detected", "drift_share", "n_drifted", "performance")
             last = {key: record[key] for key in keys}
             last["n_columns"] = len(record["columns"])
         return {
