@@ -13,8 +13,16 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mlops import ConfirmationRequiredError, MetadataExport, Project, ProjectManager, VersionedPipeline
+from mlops import (
+    ConfirmationRequiredError,
+    MetadataExport,
+    PipelineScheduler,
+    Project,
+    ProjectManager,
+    VersionedPipeline,
+)
 from mlops.client import MLOpsClient
+from mlops.pipelines.results import PipelineRun
 from mlops.workspace import WorkspaceManager
 
 
@@ -184,6 +192,35 @@ def test_a_versioned_pipeline_in_a_project() -> None:
     assert pipeline.checkout("v1.0.0").run().outputs["train"] == {"accuracy": 0.9}
     assert project.get_stats()["total_pipelines"] == 1
     assert [path.name for path in Path.cwd().iterdir()] == ["mlops"]
+
+
+def test_scheduling_a_pipeline() -> None:
+    project = Project("automated_ml")
+    scheduler = PipelineScheduler()
+
+    def run_project_pipeline() -> PipelineRun:
+        pipeline = project.create_pipeline("daily_training")
+        pipeline.add_step(load_data)
+        pipeline.add_step(train_model)
+        return pipeline.run()
+
+    scheduler.schedule_daily(
+        name=f"{project.name}_daily_run",
+        pipeline_func=run_project_pipeline,
+        hour=2,
+    )
+    (schedule,) = scheduler.list()
+    assert (schedule.name, schedule.cron, schedule.persistent) == (
+        "automated_ml_daily_run",
+        "0 2 * * *",
+        False,
+    )
+    with scheduler:
+        assert scheduler.running
+    run = scheduler.run("automated_ml_daily_run")
+    assert run is not None
+    assert run.status == "FINISHED"
+    assert run.run_id == project.list_runs("daily_training")[0]["run_id"]
 
 
 def test_names_groups_export_and_cleaning_up() -> None:
