@@ -126,7 +126,7 @@ def _step_change(old: SavedStep, new: SavedStep, same_python: bool) -> StepChang
     code = old.code != new.code if same_python else bool(diff) or not old.sources
     inputs, options = _changes(old.inputs, new.inputs), _changes(old.options, new.options)
     what = (*(["code"] if code else []), *(["inputs"] if inputs else []), *options)
-    return StepChange(old.name, what, diff if code else "", inputs | options)
+    return StepChange(old.name, what, diff if code or "when" in options else "", inputs | options)
 
 
 def _param_changes(

@@ -147,13 +147,13 @@ def _as_present(
             hint=f"use Python {version.python}, or add the present steps before checkout(): those with the"
             " same source are taken",
         )
-    if not saved.sources or sources_of(step.fn) != dict(saved.sources):
+    if not saved.sources or sources_of(step) != dict(saved.sources):
         raise _changed(saved, step, version, workspace)
     return step
 
 
 def _changed(saved: SavedStep, step: Step, version: PipelineVersion, workspace: str) -> PipelineVersionError:
-    diff = difference(saved.sources, sources_of(step.fn))
+    diff = difference(saved.sources, sources_of(step))
     names = [line.removeprefix("--- ") for line in diff.splitlines() if line.startswith("--- ")]
     where = ", ".join(names) or f"a constant or compiled code that {saved.function} uses"
     return PipelineVersionError(

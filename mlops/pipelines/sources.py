@@ -7,7 +7,7 @@ import contextlib
 import difflib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -16,16 +16,20 @@ from mlops.pipelines.source import CONSTANTS, bare_function, is_own, names_in, s
 from mlops.pipelines.step import Step
 
 
-def sources_of(function: Callable[..., Any]) -> dict[str, str]:
-    """Return the text of a function and of the user's functions and classes it refers to, by name.
+def sources_of(step: Step) -> dict[str, str]:
+    """Return the text of a step's function and condition, and of the user's code they refer to, by name.
 
-    A lambda, and what was typed where no file is, has no text.
+    It is what the files say now. A lambda, and what was typed where no file is, has no text; of a constant it
+    is the value.
 
     Args:
-        function: The function.
+        step: The step.
     """
     found: dict[str, str] = {}
-    _collect(function, found, set())
+    seen: set[int] = set()
+    for function in (step.fn, step.when):
+        if function is not None:
+            _collect(function, found, seen)
     return found
 
 

@@ -286,7 +286,7 @@ class Versioning:
                     step.name,
                     _reference(step.fn) if former is None else former.function,
                     code_hash(step.fn) if former is None else former.code,
-                    sources_of(step.fn) if former is None else former.sources,
+                    sources_of(step) if former is None else former.sources,
                     inputs,
                     _options(step) if former is None else former.options,
                 )

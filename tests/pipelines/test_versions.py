@@ -22,6 +22,7 @@ from mlops import (
     WorkspaceManager,
     step,
 )
+from mlops.files import write_atomic
 from mlops.pipelines.comparison import VersionComparison
 
 FACTOR = 2
@@ -45,6 +46,10 @@ def trainer(text: str) -> Callable[..., Any]:
     exec(f"def train(load, rate=0.5):\n    return {text}", space)  # noqa: S102
     made: Callable[..., Any] = space["train"]
     return made
+
+
+def is_small(load: list[int]) -> bool:
+    return len(load) < 10
 
 
 def pipeline_of(client: MLOpsClient, *steps: Callable[..., Any], **options: Any) -> Pipeline:
@@ -145,6 +150,9 @@ def test_steps_are_compared(client: MLOpsClient) -> None:
     assert not comparison.order_changed
     changed.save_version("v2.0.0")
     back = changed.compare_with("v2.0.0", "v1.0.0")
+    guarded = pipeline_of(client, load, step(train, when=is_small)).compare_with("v1.0.0")
+    assert what(guarded) == {"train": ("when",)}
+    assert "+    return len(load) < 10" in guarded.modified[0].diff
     assert (back.added, back.removed, back.before, back.after) == ((), ("clean",), "v2.0.0", "v1.0.0")
 
 
@@ -384,6 +392,24 @@ def test_a_damaged_version_is_reported(client: MLOpsClient) -> None:
     (directory / "v1.json").write_text("{}")
     with pytest.raises(DataIntegrityError, match=r"v1\.json"):
         pipeline.list_versions()
+
+
+def test_a_save_that_fails_half_way_leaves_no_version(
+    client: MLOpsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: str | bytes) -> None:
+        if path.suffix == ".json":
+            raise OSError(28, "No space left on device")
+        write_atomic(path, content)
+
+    pipeline = pipeline_of(client, load, train)
+    with monkeypatch.context() as patched:
+        patched.setattr("mlops.pipelines.versions.write_atomic", full)
+        with pytest.raises(OSError, match="No space"):
+            pipeline.save_version("v1")
+    assert (names(pipeline), pipeline.version) == ([], None)
+    pipeline.save_version("v1")
+    assert pipeline.checkout("v1").run().outputs["train"] == 3.0
 
 
 def test_of_two_savers_at_once_one_wins_and_the_other_is_told(client: MLOpsClient) -> None:
