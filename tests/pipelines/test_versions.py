@@ -311,15 +311,22 @@ def test_another_process_runs_it_after_the_sources_changed(
     save = "import project_steps as p; pipeline.add_step(p.make).add_step(p.use).save_version('v1')"
     in_process(base, save, modules)
     (modules / "common.py").write_text("SCALE = 7\ndef scaled(x):\n    return x + SCALE\n")
-    run = "run = pipeline.checkout('v1').run(); print(run.outputs['use'], run.version)"
-    assert in_process(base, run, modules) == "40 v1"
+    call = (
+        "from mlops.pipelines.source import code_hash\n"
+        "    steps = pipeline.checkout('v1').steps\n"
+        "    same = [code_hash(s.fn) for s in steps] == [s.code for s in pipeline.get_version('v1').steps]\n"
+        "    print(steps[1](steps[0]()), same)"
+    )
     # With today's code imported too, and without any.
-    assert in_process(base, f"import project_steps; {run}", modules) == "40 v1"
+    assert in_process(base, f"import project_steps; {call}", modules) == "40 True"
     (modules / "common.py").unlink()
     (modules / "project_steps.py").unlink()
-    assert in_process(base, run, modules) == "40 v1"
-    definitions = {run["tags"]["mlops.pipeline_definition"] for run in client.list_runs("training")}
-    assert definitions == {client.create_pipeline("training").get_version("v1").definition}
+    assert in_process(base, call, modules) == "40 True"
+    pipeline = client.create_pipeline("training")
+    run = pipeline.checkout("v1").run()
+    assert (run.outputs["use"], run.version) == (40, "v1")
+    tags = client.tracking.get_run(run.run_id)["tags"]
+    assert tags["mlops.pipeline_definition"] == pipeline.get_version("v1").definition
 
 
 def test_code_that_cannot_be_stored_has_to_be_the_same_today(
@@ -332,7 +339,7 @@ def test_code_that_cannot_be_stored_has_to_be_the_same_today(
     path.write_text(text)
     in_process(base, "import locked_steps as p; pipeline.add_step(p.make).save_version('v1')", modules)
     assert client.create_pipeline("training").get_version("v1").steps[0].by_reference
-    run = "print(pipeline.checkout('v1').run().outputs['make'])"
+    run = "print(pipeline.checkout('v1').steps[0]())"
     assert in_process(base, run, modules) == "4"
     path.write_text(text.replace("return 4", "return 555"))
     refused = (
