@@ -191,6 +191,11 @@ def test_a_ranking(monitoring: EvidentlyMonitoring, cutoff: int) -> None:
     assert dict(result.reference_performance) == pytest.approx(by_hand(ranked(), cutoff))
     assert result.performance_change[f"ndcg_at_{cutoff}"] < 0
     assert "only says which rows" in result.skipped["query"]
+    path = monitoring.path / monitoring.project_id / "snapshots" / f"{result.snapshot_id}.json"
+    with runtime.running():
+        drawn = runtime.numbers(runtime.load(operation="t", workspace="t").Snapshot.loads(path.read_text()))
+    values = {entry["config"].get("name"): entry["value"] for entry in drawn["metrics"]}
+    assert values["ndcg"] == pytest.approx(result.performance[f"ndcg_at_{cutoff}"])
 
 
 def test_tied_scores_never_flatter_a_ranking(monitoring: EvidentlyMonitoring) -> None:

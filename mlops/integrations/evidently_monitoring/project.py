@@ -160,6 +160,9 @@ def dashboard(identifier: str) -> dict[str, Any]:
             metric("MAE", "mae", value_type="mean"),
             metric("RMSE", "rmse"),
             metric("R2Score", "r2"),
+            metric("ExternalValue", "ndcg", name="ndcg"),
+            metric("ExternalValue", "map", name="map"),
+            metric("ExternalValue", "mrr", name="mrr"),
         ),
         panel(
             "Latency, ms",

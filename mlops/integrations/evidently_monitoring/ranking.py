@@ -19,6 +19,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 
+from mlops.integrations.evidently_monitoring import runtime
 from mlops.integrations.evidently_monitoring.conform import to_labels
 from mlops.integrations.evidently_monitoring.metrics import MAX_ROWS, Performance, complete, numbers_of
 from mlops.integrations.evidently_monitoring.schema import TaskSpec
@@ -75,6 +76,18 @@ def measure(evidently: SimpleNamespace, frame: pd.DataFrame, spec: TaskSpec, res
     )
     wanted = dict(zip(names, (metrics.NDCG(k=k), metrics.MAP(k=k), metrics.MRR(k=k)), strict=True))
     result.collect(evidently, wanted, table, definition)
+    # Evidently's dashboards draw single numbers over time, and these metrics are curves over the places.
+    drawn = [
+        evidently.ExternalValue(name.partition("_")[0], value)
+        for name, value in result.metrics.items()
+        if value is not None
+    ]
+    if drawn:
+        result.snapshots.append(
+            evidently.Report(drawn).run(
+                evidently.Dataset.from_pandas(table, definition), None, timestamp=runtime.EPOCH
+            )
+        )
 
 
 def _relevant_groups(rows: pd.DataFrame, result: Performance) -> pd.DataFrame:

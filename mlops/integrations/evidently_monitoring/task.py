@@ -56,6 +56,8 @@ def task_spec(
     if main is None or wanted is Task.NONE:
         return TaskSpec(target_column=target_column, prediction_column=prediction_column)
     for column in filter(None, (target_column, prediction_column)):
+        if frame[column].dtype.kind != "O":
+            continue
         try:
             to_labels(frame[column])
         except TypeError:
