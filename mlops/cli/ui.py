@@ -48,7 +48,10 @@ def evidently(
 
 
 def _serve(server: UIProcess, *, browser: bool) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # What the shell started in the background ignores Ctrl-C, and goes on to.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         with server:
             typer.echo(f"{server.title}: {server.page} (Ctrl-C stops it)")
@@ -72,6 +75,9 @@ def _group() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    # A second one must not cut the clean end short.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -242,8 +242,11 @@ def test_the_command_serves_one_project_and_leaves_nothing(base: Path, tmp_path:
         family = psutil.Process(process.pid).children(recursive=True)
         assert family
         if ending == "interrupted":
+            # Twice, as impatient people do.
             process.send_signal(signal.SIGINT)
-            assert process.wait(15) == 0
+            process.send_signal(signal.SIGINT)
+            assert until(lambda: process.poll() is not None)
+            assert process.wait() == 0
         else:
             process.kill()
         assert until(lambda: not any(child.is_running() for child in family))
