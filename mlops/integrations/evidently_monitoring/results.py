@@ -252,7 +252,7 @@ class MonitoringResult:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per column, compared or skipped; ``skipped`` is None or the reason.
+        """Return one row per column, compared or skipped; ``skipped`` holds the reason of the latter.
 
         A text column has a row for each of its statistics.
         """
