@@ -55,6 +55,12 @@ def monitor(
     window: Annotated[
         int, typer.Option(min=1, help="With --watch: rows of one version that are checked together.")
     ] = WINDOW_ROWS,
+    on_alert: Annotated[
+        str | None,
+        typer.Option(
+            "--on-alert", metavar="PIPELINE", help="A pipeline with a saved version, run on a new alert."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check a batch against the reference data, and exit with 3 on an alert.
@@ -74,12 +80,12 @@ def monitor(
     manager.get_workspace(project)  # a mistyped name must not create a project
     client = MLOpsClient(project, workspace_manager=manager)
     if data is None:
-        _watch(client, str(model), every=every, window=window, json=json)
+        _watch(client, str(model), every=every, window=window, pipeline=on_alert, json=json)
         return
     frame = _read(data, project)
     with client:
         result = client.monitor_predictions(
-            frame, target_column=target, prediction_column=prediction, model=model
+            frame, target_column=target, prediction_column=prediction, model=model, on_alert=on_alert
         )
     if json:
         print_json(result.to_dict())
@@ -94,8 +100,13 @@ def _group() -> None:
     """Keep ``monitor`` a named command although it is the only one."""
 
 
-def _watch(client: MLOpsClient, model: str, *, every: float, window: int, json: bool) -> None:
+def _watch(
+    client: MLOpsClient, model: str, *, every: float, window: int, pipeline: str | None, json: bool
+) -> None:
     """Watch until Ctrl-C or SIGTERM; a check that is being made is finished first."""
+    from mlops.client.alerting import action
+
+    act = action(client, pipeline, operation="watch_predictions")
     signal.signal(signal.SIGTERM, _interrupt)
     # What fails is printed below, without the traceback.
     logging.getLogger("apscheduler").addHandler(logging.NullHandler())
@@ -120,6 +131,8 @@ def _watch(client: MLOpsClient, model: str, *, every: float, window: int, json: 
         else:
             _print_alerts(silent)
         sys.stdout.flush()
+        if act is not None:
+            act(alerts)
 
     try:
         with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from mlops.integrations.evidently_monitoring import Alert
     from mlops.integrations.mlflow_tracking import MLflowTracking
     from mlops.pipelines.pipeline import Pipeline
+    from mlops.pipelines.results import PipelineRun
     from mlops.workspace import WorkspaceManager
 
-    OnAlert = Callable[[Sequence[Alert]], object] | Pipeline
+    OnAlert = Callable[[Sequence[Alert]], object] | Pipeline | str
 
 SNAPSHOT_TAG: Final = "mlops.snapshot"
 ALERTS_TAG: Final = "mlops.alerts"
@@ -57,25 +59,36 @@ def action(
 
     Args:
         session: The project.
-        on_alert: A function that takes the new alerts, or a pipeline of the project to run.
+        on_alert: A function that takes the new alerts; or a pipeline of the project to run, itself or by
+            name. Its run keeps the snapshot that the first of the alerts was found in.
         operation: The calling method, for errors.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: It is none of these.
+        PipelineError: There is no such pipeline.
     """
     if on_alert is None or callable(on_alert):
         return on_alert
+    from mlops.client.pipelines import PipelineVerbs
     from mlops.pipelines.pipeline import Pipeline
 
-    if isinstance(on_alert, Pipeline):
-        pipeline = on_alert
-        return lambda alerts: pipeline.run()
+    pipeline = on_alert
+    if isinstance(pipeline, str) and isinstance(session, PipelineVerbs):
+        pipeline = session.get_pipeline(pipeline)
+    if isinstance(pipeline, Pipeline):
+        return functools.partial(_retrain, pipeline)
     raise ConfigError(
         f"on_alert={on_alert!r} cannot be called and is no pipeline",
         operation=operation,
         workspace=session.project_name,
-        hint="pass a function that takes the new alerts, or what client.create_pipeline() returned",
+        hint="pass a function that takes the new alerts, a pipeline, or a pipeline's name",
     )
+
+
+def _retrain(pipeline: Pipeline, alerts: Sequence[Alert]) -> PipelineRun:
+    # Silence is found by no check, so such an alert has no snapshot.
+    snapshot = next((alert.snapshot_id for alert in alerts if alert.snapshot_id), None)
+    return pipeline.run(cause=f"snapshot:{snapshot}" if snapshot else None)
 
 
 def collect(

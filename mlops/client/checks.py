@@ -100,8 +100,9 @@ class CheckVerbs(ProjectSession):
                 ``name:version``, ``name@alias`` or ``name``. A name alone stands for the version with the
                 alias ``production``, else the newest.
             thresholds: Thresholds by name that win over those of ``workspace.yaml``; see ``Thresholds``.
-            on_alert: A function that is called with the new alerts once everything is stored, or a pipeline
-                that is run then. An alert that goes on since an earlier check is not new.
+            on_alert: A function that is called with the new alerts once everything is stored; or a pipeline,
+                itself or by name, that is run then and keeps the snapshot as its cause. An alert that goes
+                on since an earlier check is not new.
 
         Raises:
             ReferenceDataError: There is no reference data, or a named column is missing.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlops.integrations.dvc_data import DVCData
     from mlops.integrations.evidently_monitoring import EvidentlyMonitoring
     from mlops.integrations.mlflow_tracking import MLflowTracking
+    from mlops.pipelines.pipeline import Pipeline
 
 _TRACKING: Final = "mlops.integrations.mlflow_tracking.adapter"
 
@@ -53,6 +54,7 @@ class ProjectSession:
         self.project_name: str = self.workspace.project_name
         self._adapters: dict[str, tools.ToolAdapter] = {}
         self._adapters_lock = threading.Lock()
+        self._pipelines: dict[str, Pipeline] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.project_name!r}, workspace_path={str(self.workspace_path)!r})"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from mlops.errors import PipelineError, StepError
+from mlops.integrations.mlflow_tracking.lineage import CAUSED_BY
 from mlops.pipelines import catalogue, drawing, recording
 from mlops.pipelines.cache import Record, StepCache, step_key
 from mlops.pipelines.naming import check_pipeline_name, check_value_name
@@ -161,6 +162,7 @@ class Pipeline(Versioning):
         resume: str | None = None,
         raise_on_failure: bool = True,
         progress: bool | Observer = False,
+        cause: str | None = None,
         **options: Any,
     ) -> PipelineRun:
         """Run the pipeline: an MLflow run of the project with one nested run per step.
@@ -172,6 +174,7 @@ class Pipeline(Versioning):
                 same, are not executed again. Its parameters are taken where ``params`` has none.
             raise_on_failure: Raise a step's failure after it was recorded; otherwise it is in the result.
             progress: Show the steps on standard error, or a function that is told of each.
+            cause: What made it run, as links write it, such as ``snapshot:<id>``; the run keeps it.
             **options: What the engine takes.
 
         Raises:
@@ -205,6 +208,7 @@ class Pipeline(Versioning):
             recording.PARAMS_TAG: None if stored is None else stored.to_text(),
             recording.ENGINE_TAG: engine,
             recording.RESUMES_TAG: resume,
+            CAUSED_BY: cause,
         }
         started = time.perf_counter()
         error: StepError | None = None
@@ -230,7 +234,12 @@ class Pipeline(Versioning):
                 used = {(u["name"], u["digest"]): u for step in steps.values() for u in step.data}
                 recording.carry_over(run, used.values())
                 recording.record_links(
-                    tracking, run.run_id, reference=reference, steps=steps.values(), operation="run"
+                    tracking,
+                    run.run_id,
+                    reference=reference,
+                    cause=cause,
+                    steps=steps.values(),
+                    operation="run",
                 )
                 error = progression.error()
                 if error is not None:

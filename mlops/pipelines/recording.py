@@ -177,23 +177,33 @@ def carry_over(run: Run, data: Iterable[Mapping[str, Any]]) -> None:
 
 
 def record_links(
-    tracking: MLflowTracking, run_id: str, *, reference: str, steps: Iterable[StepResult], operation: str
+    tracking: MLflowTracking,
+    run_id: str,
+    *,
+    reference: str,
+    cause: str | None,
+    steps: Iterable[StepResult],
+    operation: str,
 ) -> None:
-    """Write into the project's log which pipeline defined the runs, and which data they read.
+    """Write into the project's log what defined and started the runs, and which data they read.
 
     Args:
         tracking: The project's adapter.
         run_id: The run of the pipeline.
         reference: The pipeline, as ``<name>@<version>``.
+        cause: What made it run, or None.
         steps: Its steps.
         operation: The calling method, for errors.
     """
     found = [Link(f"pipeline:{reference}", f"run:{run_id}", links.DEFINED)]
+    if cause is not None:
+        found.append(Link(cause, f"run:{run_id}", links.STARTED))
     for step in steps:
         if step.run_id is not None:
-            found.append(
-                Link(f"pipeline:{reference}", f"run:{step.run_id}", links.DEFINED, {"step": step.name})
-            )
+            found += [
+                Link(f"pipeline:{reference}", f"run:{step.run_id}", links.DEFINED, {"step": step.name}),
+                Link(f"run:{run_id}", f"run:{step.run_id}", links.HAS_STEP, {"step": step.name}),
+            ]
         for use in step.data:
             runs = {run_id} if step.reused_from is None else {run_id, step.run_id or run_id}
             found += [

@@ -41,6 +41,9 @@ REFERENCE_OF: Final = "reference-of"
 COMPARED_IN: Final = "compared-in"
 CHECKED_BY: Final = "checked-by"
 COPIED_TO: Final = "copied-to"
+# What made a pipeline run, such as a check with an alert; and the steps of that run.
+STARTED: Final = "started"
+HAS_STEP: Final = "has-step"
 REPRODUCED_BY: Final = "reproduced-by"
 
 

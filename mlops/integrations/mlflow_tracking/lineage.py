@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mlops.integrations.mlflow_tracking.provenance import REPRODUCES_TAG
-from mlops.integrations.mlflow_tracking.queries import ModelRow, Reader
+from mlops.integrations.mlflow_tracking.queries import STEP_TAG, ModelRow, Reader
 from mlops.integrations.mlflow_tracking.recording import DATA_TAG_PREFIX
 from mlops.integrations.mlflow_tracking.versions import (
     COPIED_FROM,
@@ -23,6 +23,12 @@ from mlops.workspace.tools import Link
 _SNAPSHOT: Final = "mlops.snapshot"
 # On the runs of a pipeline and its steps: ``<name>@<version>``.
 DEFINED_BY: Final = "mlops.defined_by"
+CAUSED_BY: Final = "mlops.caused_by"
+_PARENT: Final = "mlflow.parentRunId"
+_TAGS: Final = (
+    *(GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY),
+    *(_SNAPSHOT, REPRODUCES_TAG, DEFINED_BY, CAUSED_BY, STEP_TAG, _PARENT),
+)
 
 
 def all_links(reader: Reader) -> Iterator[Link]:
@@ -36,9 +42,7 @@ def all_links(reader: Reader) -> Iterator[Link]:
         seen.add((run_id, use["digest"]))
         yield data_link(use["digest"], run_id, name=use["name"], context=use["context"])
     tags: dict[str, dict[str, str]] = {}
-    for run_id, key, value in reader.tags(
-        DATA_TAG_PREFIX, GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY, _SNAPSHOT, REPRODUCES_TAG, DEFINED_BY
-    ):
+    for run_id, key, value in reader.tags(DATA_TAG_PREFIX, *_TAGS):
         tags.setdefault(run_id, {})[key] = value
     for run_id, found in tags.items():
         for key, md5 in found.items():
@@ -48,6 +52,10 @@ def all_links(reader: Reader) -> Iterator[Link]:
         yield from code_links(run_id, found)
         if pipeline := found.get(DEFINED_BY):
             yield Link(f"pipeline:{pipeline}", f"run:{run_id}", links.DEFINED)
+        if STEP_TAG in found and (parent := found.get(_PARENT)):
+            yield Link(f"run:{parent}", f"run:{run_id}", links.HAS_STEP)
+        if cause := found.get(CAUSED_BY):
+            yield Link(cause, f"run:{run_id}", links.STARTED)
         if original := found.get(REPRODUCES_TAG):
             yield Link(f"run:{original}", f"run:{run_id}", links.REPRODUCED_BY)
         if snapshot := found.get(_SNAPSHOT):
