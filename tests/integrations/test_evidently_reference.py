@@ -82,7 +82,9 @@ def test_an_imported_project_monitors_its_model_without_the_training_data(base: 
     assert there["reference_performance"] == pytest.approx(dict(here.reference_performance))
     assert set(there["performance"]) == {"accuracy", "precision", "recall", "f1", "roc_auc"}
     for name, column in here.columns.items():
-        assert there["columns"][name] == column.to_dict()
+        # The order in which categories are summed up differs between processes.
+        assert there["columns"][name].pop("score") == pytest.approx(column.score)
+        assert there["columns"][name].items() <= column.to_dict().items()
 
 
 def test_what_is_frozen(monitoring: EvidentlyMonitoring) -> None:
