@@ -1,7 +1,8 @@
-"""``mlops pipeline``: list, runs, versions, show and compare."""
+"""``mlops pipeline``: list, runs, versions, show, compare and run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -123,6 +124,54 @@ def compare(
         print_json(comparison.to_dict())
     else:
         console().print(comparison)
+
+
+@pipeline.command("run")
+def run_(
+    context: typer.Context,
+    name: Name,
+    version: Annotated[str | None, typer.Option(help="A saved version.", show_default="the newest")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", help="A parameter, as NAME=VALUE in YAML. Repeatable.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Take the parameters of an earlier run.")
+    ] = None,
+    project: ProjectOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a saved version of a pipeline; exit 1 if a step fails."""
+    client = _existing(context, project, name)
+    saved = client.get_pipeline(name, version=version)
+    params = {**(client.pipeline_params(like) if like else {}), **_params(param or ())}
+    done = saved.run(params=params, raise_on_failure=False, progress=not json)
+    if json:
+        print_json(done.to_dict())
+    else:
+        typer.echo(
+            f"{done.pipeline} {done.version}: {done.status} in {done.duration:.1f} s, run {done.run_id}"
+        )
+        if done.error is not None:
+            typer.echo(f"Error: {done.error}", err=True)
+    if not done.success:
+        raise typer.Exit(1)
+
+
+def _params(given: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    found: dict[str, Any] = {}
+    for each in given:
+        key, separator, text = each.partition("=")
+        try:
+            found[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            separator = ""
+        if not separator or not key:
+            raise typer.BadParameter(
+                f"{each!r} is not NAME=VALUE, with a value in YAML", param_hint="--param"
+            )
+    return found
 
 
 def _client(context: typer.Context, project: str | None) -> MLOpsClient:

@@ -75,6 +75,20 @@ class PipelineVerbs(ProjectSession):
 
         return catalogue.names(self.workspace)
 
+    def pipeline_params(self, run_id: str) -> dict[str, Any]:
+        """Return the parameters a run of a pipeline had, as they were.
+
+        Args:
+            run_id: The run.
+
+        Raises:
+            DataNotFoundError: The project has no such run, or its parameters could not be stored.
+        """
+        from mlops.pipelines.outputs import OutputStore
+        from mlops.pipelines.recording import earlier_params
+
+        return earlier_params(self.tracking, self.tracking.get_run(run_id), OutputStore(self.workspace))
+
     def load_output(self, digest: str) -> Any:
         """Return what a step of a pipeline returned.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OPERATION: Final = "reproduce"
 # MLflow's own, for runs that nothing else was recorded of.
+_PIPELINE_VERSION: Final = "mlops.pipeline_version"
 _MLFLOW_COMMIT: Final = "mlflow.source.git.commit"
 _MIN_PREFIX: Final = 4
 
@@ -125,7 +126,7 @@ def read_recipe(tracking: MLflowTracking, data: DVCData, run_id: str) -> Recipe:
         commit=tags.get(code_state.COMMIT_TAG) or tags.get(_MLFLOW_COMMIT),
         dirty=tags.get(code_state.DIRTY_TAG) == "true",
         diff=provenance.read(tracking, run, provenance.DIFF_TAG),
-        command=tags.get(provenance.COMMAND_TAG),
+        command=tags.get(provenance.COMMAND_TAG) or _saved_pipeline(run),
         directory=tags.get(provenance.DIRECTORY_TAG, "."),
         environment=None if environment is None else environment.decode("utf-8", "replace"),
     )
@@ -162,6 +163,15 @@ def choose_rerun(recipe: Recipe, *, checkout: bool, rerun: bool | None, project:
         workspace=project,
         hint=hint,
     )
+
+
+def _saved_pipeline(run: Mapping[str, Any]) -> str | None:
+    """Return the command that runs the saved version of a pipeline again, of a run that recorded none."""
+    name, version = run["pipeline_name"], run["tags"].get(_PIPELINE_VERSION)
+    if not name or not version or "+" in version:
+        # Without a version, or changed since one was saved, its code is nowhere.
+        return None
+    return shlex.join(["mlops", "pipeline", "run", name, "--version", version, "--like", run["run_id"]])
 
 
 def _data(

@@ -106,3 +106,35 @@ def test_what_is_unknown_is_an_error_and_creates_nothing(
         assert message in err
         assert "Hint: " in err
     assert not (saved / "absent").exists()
+
+
+def test_a_saved_version_is_run_with_parameters(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = as_json(capsys, saved, "run", "training", "--version", "v1.9.0", "--param", "rate=2")
+    assert (done["status"], done["version"]) == ("FINISHED", "v1.9.0")
+    client = MLOpsClient("churn", base_path=saved)
+    assert client.get_run(done["run_id"])["params"] == {"rate": "2"}
+    again = as_json(capsys, saved, "run", "training", "--like", done["run_id"])
+    assert again["version"] == "v1.10.0"
+    assert client.pipeline_params(again["run_id"]) == {"rate": 2}
+    code, out, err = call(capsys, saved, "run", "training", "--project", "churn", "--version", "v1.9.0")
+    assert code == 0, err
+    assert "training v1.9.0: FINISHED" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("training", "--version", "v9"), 1, "v9"),
+        (("training", "--param", "rate"), 2, "NAME=VALUE"),
+        (("reports",), 1, "No version of the pipeline 'reports' was saved"),
+        (("training", "--like", "0" * 32), 1, "0000"),
+        (("nothing",), 1, "has no pipeline 'nothing'"),
+    ],
+)
+def test_what_cannot_be_run_says_so(
+    saved: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    before = len(MLOpsClient("churn", base_path=saved).list_runs())
+    found, _, err = call(capsys, saved, "run", *arguments, "--project", "churn")
+    assert (found, message in err) == (code, True), err
+    assert len(MLOpsClient("churn", base_path=saved).list_runs()) == before
