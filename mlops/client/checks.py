@@ -135,8 +135,8 @@ class CheckVerbs(ProjectSession):
         result = self.monitoring.monitor(df, metadata=facts, **options)
         if tracking is not None and run is not None:
             tracking.set_tags({alerting.SNAPSHOT_TAG: result.snapshot_id})
-        alerting.log(self, model=result.model, metrics=result.metrics(), alerts=result.alerts)
         self._record(self.monitoring.links_of(result), operation="monitor_predictions")
+        alerting.log(self, model=result.model, metrics=result.metrics(), alerts=result.alerts)
         if on_alert is not None and result.new_alerts:
             on_alert(result.new_alerts)
         return result
