@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import ConfigError, MLOpsError
 from mlops.integrations.evidently_monitoring import AlertRecord, EvidentlyMonitoring
+from mlops.integrations.mlflow_tracking.queries import MONITORING_TAG
 from mlops.workspace.opening import resolve_for
 from mlops.workspace.tools import ToolContext
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 SNAPSHOT_TAG: Final = "mlops.snapshot"
 ALERTS_TAG: Final = "mlops.alerts"
-# On the run that has what was found while no run was open, one for each model.
-MONITORING_TAG: Final = "mlops.monitoring"
 
 
 def log(

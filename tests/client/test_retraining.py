@@ -47,6 +47,11 @@ def test_an_alert_retrains_and_the_new_version_leads_back_to_the_check(base: Pat
     assert result.new_alerts
     (run,) = client.list_runs("retrain")
     assert run["status"] == "FINISHED"
+    # What the check logged is in MLflow, and is no run of the user's.
+    names = {each["run_name"] for each in client.tracking.list_runs()}
+    assert "monitoring clf" in names
+    assert client.list_runs() == [run]
+    assert client.get_stats()["total_runs"] == 1
     assert client.tracking.models.get("clf").version == "1"
     links = {(e.source.kind, e.link.relation, e.target.kind) for e in client.trace("clf").edges}
     assert {("snapshot", "started", "run"), ("run", "has-step", "run"), ("run", "produced", "model")} <= links

@@ -162,7 +162,7 @@ def test_a_kill_at_any_step_loses_nothing(operation: str, everything: Path, tmp_
             assert facts == {
                 "name": name,
                 "models": [f"{name}.classifier"],
-                "runs": 1,
+                "runs": 2,
                 "tags": [f"{name}.classifier"] * 2,
                 "refs": [name],
                 "objects": 1,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mlops.integrations.mlflow_tracking.queries import (
+    PARTS,
     PIPELINE_TAG,
-    STEP_TAG,
     ModelRow,
     dataset,
     ordered,
@@ -53,7 +53,7 @@ class ApiReader:
             entry = _from_entity(run)
             if query.pipeline not in (None, entry["pipeline_name"]):
                 continue
-            if query.steps or STEP_TAG not in entry["tags"]:
+            if query.steps or not entry["tags"].keys() & PARTS:
                 found.append(entry)
             if enough is not None and len(found) >= enough:
                 break
@@ -69,10 +69,10 @@ class ApiReader:
         return map(_from_entity, self._search("", page=_PAGE))
 
     def counts(self, *, steps: bool = True) -> dict[str, int]:
-        """Return the number of runs by status, for the statuses that occur; of steps too, or not."""
+        """Return the number of runs by status, for the statuses that occur; of ``PARTS`` too, or not."""
         counts: dict[str, int] = {}
         for run in self._search("", page=_PAGE):
-            if not steps and STEP_TAG in run.data.tags:
+            if not steps and run.data.tags.keys() & PARTS:
                 continue
             counts[run.info.status] = counts.get(run.info.status, 0) + 1
         return ordered(counts)

@@ -15,6 +15,8 @@ from mlops.integrations.mlflow_tracking.comparison import RunComparison, compare
 from mlops.integrations.mlflow_tracking.connection import StoreConnection
 from mlops.workspace.tools import Link, ToolHealth, ToolState, installed_version
 
+# More than the models of a project: each may have one run that monitoring made.
+_CANDIDATES: Final = 100
 _LAST_RUN_TEXTS: Final = ("run_id", "run_name", "pipeline_name", "status")
 _LAST_RUN_TIMES: Final = ("start_time", "end_time")
 
@@ -42,7 +44,8 @@ class StoreInspection(StoreConnection):
                 ``run_name`` or ``status``, with ``ASC`` (the default) or ``DESC`` behind it. Runs that lack
                 the value come last.
             limit: At most so many; None for all.
-            steps: Whether the runs of single steps of pipelines are among them.
+            steps: Whether the runs of single steps of pipelines, and those that monitoring made, are among
+                them.
 
         Returns:
             Dictionaries with ``run_id``, ``run_name``, ``pipeline_name`` (or None), ``status``,
@@ -97,8 +100,13 @@ class StoreInspection(StoreConnection):
             )
         way = "DESC" if mode == "max" else "ASC"
         best = self.list_runs(
-            pipeline_name=pipeline_name, status="FINISHED", order_by=f"metrics.{metric} {way}", limit=1
+            pipeline_name=pipeline_name,
+            status="FINISHED",
+            order_by=f"metrics.{metric} {way}",
+            limit=_CANDIDATES,
         )
+        # What a check measured on a batch is no result of training.
+        best = [run for run in best if queries.MONITORING_TAG not in run["tags"]]
         if not best or math.isnan(best[0]["metrics"].get(metric, math.nan)):
             known = sorted({name for run in self.list_runs(limit=100) for name in run["metrics"]})
             raise DataNotFoundError(

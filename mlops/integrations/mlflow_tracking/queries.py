@@ -25,7 +25,11 @@ KNOWN_SCHEMAS: Final = frozenset({"dc11669786a5"})
 PIPELINE_TAG: Final = "mlops.pipeline"
 # The run of a single step of a pipeline, nested in the pipeline's.
 STEP_TAG: Final = "mlops.step"
-_NO_STEPS: Final = f" AND r.run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = '{STEP_TAG}')"  # noqa: S608
+# The run that has what checks of a model found while no run was open.
+MONITORING_TAG: Final = "mlops.monitoring"
+# Runs that are part of something else, or of what this library does by itself.
+PARTS: Final = (STEP_TAG, MONITORING_TAG)
+_NO_PARTS: Final = f" AND r.run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key IN {PARTS})"  # noqa: S608
 # SQLite's limit on bound values is 999 in old builds.
 _CHUNK: Final = 500
 # Each page costs a look at every run, and holds a few kilobytes of each that it has.
@@ -81,7 +85,7 @@ class Reader(Protocol):
         """Yield every run, newest first, without holding more than a page of them."""
 
     def counts(self, *, steps: bool = True) -> dict[str, int]:
-        """Return the number of runs by status, for the statuses that occur; of steps too, or not."""
+        """Return the number of runs by status, for the statuses that occur; of ``PARTS`` too, or not."""
 
     def measured(self) -> int:
         """Return the number of runs that have a metric."""
@@ -137,7 +141,7 @@ class SqliteReader:
             conditions += " AND r.status = ?"
             values.append(query.status)
         if not query.steps:
-            conditions += _NO_STEPS
+            conditions += _NO_PARTS
         if query.key is not None:
             values.append(query.key)
         values.append(-1 if query.limit is None else query.limit)
@@ -169,11 +173,11 @@ class SqliteReader:
             behind = [round(start.timestamp() * 1000) if start else 0, page[-1]["run_id"]]
 
     def counts(self, *, steps: bool = True) -> dict[str, int]:
-        """Return the number of runs by status, for the statuses that occur; of steps too, or not."""
+        """Return the number of runs by status, for the statuses that occur; of ``PARTS`` too, or not."""
         conditions, values = self._scope()
         with reading(self._path) as connection:
             rows = connection.execute(
-                f"SELECT r.status, count(*) {conditions}{'' if steps else _NO_STEPS} GROUP BY r.status",
+                f"SELECT r.status, count(*) {conditions}{'' if steps else _NO_PARTS} GROUP BY r.status",
                 values,
             ).fetchall()
         return ordered({str(status): int(count) for status, count in rows})

@@ -29,7 +29,7 @@ class RunQuery:
         key: The metric's or parameter's name.
         descending: Largest, or latest, first.
         limit: At most so many; None for all.
-        steps: Whether the runs of single steps of pipelines are among them.
+        steps: Whether the runs of single steps of pipelines, and those that monitoring made, are among them.
     """
 
     pipeline: str | None = None
@@ -66,7 +66,7 @@ def parse(
         limit: A number of at least 0, or None.
         workspace: The project, for errors.
         operation: The calling method, for errors.
-        steps: Whether the runs of single steps of pipelines are among them.
+        steps: Whether the runs of single steps of pipelines, and those that monitoring made, are among them.
 
     Raises:
         IntegrationError: Naming the argument and what it accepts.
