@@ -38,8 +38,8 @@ def clean_environment(shared_cache: Path, tmp_path: Path, monkeypatch: pytest.Mo
     yield
     assert Path.cwd() == work, "the working directory was changed"
     changed = {key for key in before | dict(os.environ) if before.get(key) != os.environ.get(key)}
-    # pytest rewrites the first between phases, and scikit-learn sets the others when it is imported.
-    changed -= {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}
+    # pytest rewrites the first between phases; scikit-learn and Polars set the others when they are imported.
+    changed -= {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "_RJEM_MALLOC_CONF"}
     assert not changed, f"os.environ was changed: {sorted(changed)}"
 
 
