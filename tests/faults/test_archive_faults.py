@@ -17,7 +17,7 @@ from mlops.workspace.unpacking import Reader
 from tests.workspace.populated import archive_of_everything
 
 # Steps at which one operation is killed: spread evenly over all of them, the first and the last included.
-KILLS = 8
+KILLS = 5
 
 # Forks a child per step, which counts what it does to the file system and kills itself at that step.
 DRIVER = """

@@ -20,7 +20,7 @@ from mlops.ui import EvidentlyUI
 from tests.ui.checked import batch, check
 from tests.ui.serving import ask, until
 
-KILLS = 12
+KILLS = 6
 # Makes checks in forks of itself, so that each starts at once, and kills each at a moment of its own: some
 # before the snapshot is written, some in the middle of it, some after it and before the history.
 DRIVER = """
