@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,9 @@ from packaging.version import InvalidVersion, Version
 from mlops.errors import DataIntegrityError, PipelineVersionError
 from mlops.files import write_atomic
 from mlops.pipelines.outputs import DIRECTORY
+from mlops.workspace import links
 from mlops.workspace.model import ProjectWorkspace
+from mlops.workspace.tools import Link, ToolContext
 
 SCHEMA: Final = 1
 LOCK: Final = "pipelines"
@@ -162,6 +164,11 @@ class VersionStore:
         paths = [path for path in self._directory(pipeline).glob("*.json") if not path.name.startswith(".")]
         return sorted((self._read(path) for path in paths), key=lambda found: Version(found.version))
 
+    def pipelines(self) -> tuple[str, ...]:
+        """Return the names of the pipelines that have saved versions, sorted."""
+        root = self._root
+        return tuple(sorted(path.name for path in root.iterdir())) if root.is_dir() else ()
+
     def find(self, pipeline: str, version: str) -> PipelineVersion | None:
         """Return a version, by any way to write its number, or None.
 
@@ -235,8 +242,12 @@ class VersionStore:
             raise self._damaged(path, "it is missing or not what was saved", operation)
         return content
 
+    @property
+    def _root(self) -> Path:
+        return self._workspace.root_path / DIRECTORY / "versions"
+
     def _directory(self, pipeline: str) -> Path:
-        return self._workspace.root_path / DIRECTORY / "versions" / pipeline
+        return self._root / pipeline
 
     def _read(self, path: Path) -> PipelineVersion:
         try:
@@ -256,3 +267,21 @@ class VersionStore:
             workspace=self._workspace.project_name,
             hint="restore the file from a backup, or move it away and save the version again",
         )
+
+
+def version_links(context: ToolContext) -> Iterator[Link]:
+    """Yield which data each saved version of a pipeline was saved with, and what it is a copy of.
+
+    Args:
+        context: The project.
+
+    Raises:
+        DataIntegrityError: A version's file is damaged.
+    """
+    store = VersionStore(context.workspace)
+    for pipeline in store.pipelines():
+        for version in store.list(pipeline):
+            for name, md5 in version.data.items():
+                yield Link(f"data:{md5}", version.reference, links.INPUT_OF, {"name": name})
+            if version.copied_from:
+                yield Link(version.copied_from, version.reference, links.COPIED_TO)

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +33,7 @@ from mlops.workspace.tools import Link, ToolContext
 
 FILE_NAME: Final = "links.jsonl"
 LOCK: Final = "links"
+GROUP: Final = "mlops.links"
 # The relations, each from the earlier thing to the later one.
 INPUT_OF: Final = "input-of"
 CODE_OF: Final = "code-of"
@@ -140,7 +143,18 @@ def from_tools(context: ToolContext) -> tuple[list[Link], dict[str, str]]:
             found += tools.create(tool, context).links()
         except (MLOpsError, OSError) as error:
             errors[tool] = str(error)
+    for name, point in _sources().items():
+        try:
+            found += point.load()(context)
+        except (MLOpsError, OSError) as error:
+            errors[name] = str(error)
     return found, errors
+
+
+@cache
+def _sources() -> dict[str, EntryPoint]:
+    """Return what keeps links beside the tools: functions of a ``ToolContext`` that yield them, by name."""
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def rebuild(context: ToolContext, *, operation: str = "rebuild_links") -> Rebuilt:

@@ -13,6 +13,7 @@ import pytest
 
 from mlops import (
     DataIntegrityError,
+    IntegrationUnavailableError,
     MLOpsClient,
     Pipeline,
     PipelineError,
@@ -478,3 +479,24 @@ def test_a_versioned_pipeline_takes_its_project_by_assignment(base: Path) -> Non
     assert versioned.run().version == "v1.0.0"
     assert isinstance(versioned.checkout("v1.0.0"), VersionedPipeline)
     assert ([len(p.list_runs()) for p in (one, other)], one.get_pipelines()) == ([1, 0], ["training"])
+
+
+def test_the_data_of_a_version_is_linked_and_kept(base: Path) -> None:
+    client = MLOpsClient("churn", base_path=base)
+    data = Path("train.csv")
+    data.write_text("a\n1\n")
+    first = client.dvc_add(data)
+    pipeline_of(client, load).save_version("v1.0.0")
+    data.write_text("a\n2\n")
+    second = client.dvc_add(data)
+    data.write_text("a\n3\n")
+    client.dvc_add(data)
+    (client.workspace_path / "links.jsonl").unlink(missing_ok=True)
+    chain = client.trace(first.md5)
+    assert "churn/pipeline:training@v1.0.0" in {str(node.ref) for node in chain.nodes}
+    result = client.data.gc(dry_run=True)
+    assert [version.md5 for version in result.versions] == [second.md5]
+    damaged = client.workspace_path / "pipelines" / "versions" / "training" / "v1.0.0.json"
+    damaged.write_text("nonsense")
+    with pytest.raises(IntegrationUnavailableError, match="links of pipelines cannot be read"):
+        client.data.gc(dry_run=True)
