@@ -143,6 +143,7 @@ def everything(shared_cache: Path, clean_environment: None) -> Path:
     return archive_of_everything(shared_cache)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["export", "import", "rename", "clone"])
 def test_a_kill_at_any_step_loses_nothing(operation: str, everything: Path, tmp_path: Path) -> None:
     done = subprocess.run(

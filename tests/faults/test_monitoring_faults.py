@@ -56,6 +56,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_kills_brick_neither_the_workspace_nor_running_pages(base: Path, tmp_path: Path) -> None:
     manager = WorkspaceManager(base)
     (first,) = check(manager, "churn", shifts=(0.0,))
