@@ -386,10 +386,10 @@ def test_alerts_are_logged_to_the_run_that_is_open_or_to_the_monitoring_run(base
     with MLOpsClient("churn", base_path=base) as client:
         client.set_reference_data(frame(1000), target_column="churned", prediction_column="prediction")
         client.monitor_predictions(frame(seed=1))
-        assert client.list_runs() == []
+        assert client.tracking.list_runs() == []
         for seed in (2, 3):
             found = client.monitor_predictions(frame(seed=seed, shift=1.0), thresholds={"drift_share": 0.2})
-        (run,) = client.list_runs()
+        (run,) = client.tracking.list_runs()
         assert (run["run_name"], run["status"]) == ("monitoring churn", "FINISHED")
         assert (run["metrics"]["alerts"], run["metrics"]["drift.share"]) == (1, found.drift_share)
         assert run["tags"]["mlops.alerts"] == "drift.share"
@@ -399,7 +399,7 @@ def test_alerts_are_logged_to_the_run_that_is_open_or_to_the_monitoring_run(base
         logged = client.get_run(mine.run_id)
         assert logged["metrics"]["alerts"] == len(inside.alerts) > 0
         assert "accuracy" in logged["tags"]["mlops.alerts"]
-        assert len(client.list_runs()) == 2
+        assert len(client.tracking.list_runs()) == 2
 
 
 def test_a_pipeline_runs_on_new_alerts_only(base: Any) -> None:

@@ -332,7 +332,7 @@ def test_a_client_logs_what_is_watched_to_mlflow(base: Path, context: ToolContex
         ) as watch:
             until(lambda: watch.looks > 0)
         assert watch.error is None
-        (run,) = client.list_runs()
+        (run,) = client.tracking.list_runs()
         assert run["run_name"] == "monitoring clf"
         assert run["metrics"]["drift.age.score"] > 1
         assert run["metrics"]["silence.hours"] == pytest.approx(1, abs=0.1)
