@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mlops.integrations.mlflow_tracking.provenance import REPRODUCES_TAG
-from mlops.integrations.mlflow_tracking.queries import STEP_TAG, ModelRow, Reader
+from mlops.integrations.mlflow_tracking.queries import MONITORING_TAG, STEP_TAG, ModelRow, Reader
 from mlops.integrations.mlflow_tracking.recording import DATA_TAG_PREFIX
 from mlops.integrations.mlflow_tracking.versions import (
     COPIED_FROM,
@@ -27,7 +27,7 @@ CAUSED_BY: Final = "mlops.caused_by"
 _PARENT: Final = "mlflow.parentRunId"
 _TAGS: Final = (
     *(GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY),
-    *(_SNAPSHOT, REPRODUCES_TAG, DEFINED_BY, CAUSED_BY, STEP_TAG, _PARENT),
+    *(_SNAPSHOT, REPRODUCES_TAG, DEFINED_BY, CAUSED_BY, STEP_TAG, MONITORING_TAG, _PARENT),
 )
 
 
@@ -58,7 +58,8 @@ def all_links(reader: Reader) -> Iterator[Link]:
             yield Link(cause, f"run:{run_id}", links.STARTED)
         if original := found.get(REPRODUCES_TAG):
             yield Link(f"run:{original}", f"run:{run_id}", links.REPRODUCED_BY)
-        if snapshot := found.get(_SNAPSHOT):
+        # The run that has what checks logged is no part of where they came from.
+        if (snapshot := found.get(_SNAPSHOT)) and MONITORING_TAG not in found:
             yield Link(f"run:{run_id}", f"snapshot:{snapshot}", links.CHECKED_BY)
     for row in reader.versions():
         yield from model_links(row)
