@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -76,7 +77,7 @@ def test_this_repository_keeps_its_workspaces_out_of_the_package(monkeypatch: py
 
 def test_everything_imported_is_declared() -> None:
     """A package that only comes along with another one is missing as soon as that one drops it."""
-    declared = {Requirement(line).name.lower() for line in requires("mlops-workspaces") or ()}
+    declared = {canonicalize_name(Requirement(line).name) for line in requires("mlops-workspaces") or ()}
     providers = packages_distributions()
     undeclared: dict[str, set[str]] = {}
     for path in (ROOT / "mlops").rglob("*.py"):
@@ -89,7 +90,7 @@ def test_everything_imported_is_declared() -> None:
                 continue
             for module in modules:
                 top = module.partition(".")[0]
-                names = {name.lower() for name in providers.get(top, [top])}
+                names = {canonicalize_name(name) for name in providers.get(top, [top])}
                 if top != "mlops" and top not in sys.stdlib_module_names and not names & declared:
                     undeclared.setdefault(top, set()).add(path.name)
     assert undeclared == {}

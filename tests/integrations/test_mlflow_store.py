@@ -349,7 +349,8 @@ def test_mlflow_is_imported_without_reporting(context: ToolContext, tmp_path: Pa
         tracking.log_metric("m", 1)
     import mlflow.telemetry.client as telemetry
     assert telemetry.get_telemetry_client() is None
-    os.environ.pop("_RJEM_MALLOC_CONF", None)  # set by Polars, which MLflow imports where it is installed
+    for each in (os.environ, before):
+        each.pop("_RJEM_MALLOC_CONF", None)  # set by Polars, which MLflow imports where it is installed
     assert dict(os.environ) == before, set(os.environ) ^ set(before)
     """
     home = tmp_path / "home"
