@@ -141,7 +141,6 @@ def test_text_that_is_no_object_is_an_error(text: str) -> None:
         list(json_stream.members(io.StringIO(text)))
 
 
-@pytest.mark.slow
 def test_thousands_of_runs_take_no_more_memory_than_a_few(client: MLOpsClient, tmp_path: Path) -> None:
     fill(client, RUNS)
     target = tmp_path / "large.json"

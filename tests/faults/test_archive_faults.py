@@ -17,7 +17,7 @@ from mlops.workspace.unpacking import Reader
 from tests.workspace.populated import archive_of_everything
 
 # Steps at which one operation is killed: spread evenly over all of them, the first and the last included.
-KILLS = 5
+KILLS = 8
 
 # Forks a child per step, which counts what it does to the file system and kills itself at that step.
 DRIVER = """
@@ -143,7 +143,6 @@ def everything(shared_cache: Path, clean_environment: None) -> Path:
     return archive_of_everything(shared_cache)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["export", "import", "rename", "clone"])
 def test_a_kill_at_any_step_loses_nothing(operation: str, everything: Path, tmp_path: Path) -> None:
     done = subprocess.run(

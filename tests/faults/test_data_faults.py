@@ -405,7 +405,6 @@ def test_what_a_progress_function_raises_ends_any_long_call(data: DVCData, tmp_p
     assert data.verify().ok
 
 
-@pytest.mark.slow
 def test_a_directory_of_thousands_of_files(data: DVCData, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     for part in range(50):

@@ -20,7 +20,7 @@ from mlops.ui import EvidentlyUI
 from tests.ui.checked import batch, check
 from tests.ui.serving import ask, until
 
-KILLS = 6
+KILLS = 12
 # Makes checks in forks of itself, so that each starts at once, and kills each at a moment of its own: some
 # before the snapshot is written, some in the middle of it, some after it and before the history.
 DRIVER = """
@@ -56,7 +56,6 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.mark.slow
 def test_kills_brick_neither_the_workspace_nor_running_pages(base: Path, tmp_path: Path) -> None:
     manager = WorkspaceManager(base)
     (first,) = check(manager, "churn", shifts=(0.0,))

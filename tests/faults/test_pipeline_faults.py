@@ -80,7 +80,6 @@ def test_a_step_of_its_own_process_dies_with_the_pipeline(base: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.slow
 def test_processes_that_run_the_same_pipeline_at_once_disturb_nothing(base: Path) -> None:
     code = """
     @step(cache=True)

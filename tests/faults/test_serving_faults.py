@@ -151,7 +151,6 @@ def test_a_model_that_does_not_load_is_reported_at_once_with_its_reason(
     weights.write_text("whole")
 
 
-@pytest.mark.slow
 def test_a_server_outlives_its_model_and_workers_but_not_its_owner(
     serving: BentoServing, deployment: Deployment
 ) -> None:

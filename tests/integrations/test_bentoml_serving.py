@@ -446,7 +446,6 @@ def test_a_server_that_dies_at_the_start_shows_its_log(
     assert list((context.workspace.state_path / "serving" / "churn").iterdir()) == []
 
 
-@pytest.mark.slow
 def test_every_way_to_end_a_server_ends_all_of_it(
     shared: BentoServing, deployment: Deployment, server: Server, saved: Path
 ) -> None:

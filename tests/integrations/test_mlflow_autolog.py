@@ -105,7 +105,6 @@ def test_eight_threads_over_four_projects_lose_nothing(projects: list[MLflowTrac
                 assert set(run["metrics"]) - training == {"Ridge_score_held_out"}
 
 
-@pytest.mark.slow
 def test_models_of_eight_threads_arrive_in_their_projects(projects: list[MLflowTracking]) -> None:
     mlflow.sklearn.autolog(silent=True, log_datasets=False)
 

@@ -189,7 +189,6 @@ class TestChoice:
 
 
 class TestRoundTrip:
-    @pytest.mark.slow
     def test_models_predict_the_same_in_a_new_process_without_this_package(
         self, tracking: MLflowTracking, own: Any
     ) -> None:

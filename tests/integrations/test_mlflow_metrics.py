@@ -175,7 +175,6 @@ with client.start_run("training", params={"lr": 0.1}):
 """
 
 
-@pytest.mark.slow
 def test_a_killed_process_loses_a_second_at_most(base: Path, tmp_path: Path) -> None:
     pauses = {"tight": 0.0, "busy": 0.0005, "steady": 0.01, "slow": 0.2}
     seed = random.randrange(10**6)  # noqa: S311

@@ -160,7 +160,6 @@ with client.start_run(run_id=sys.argv[3]):
 """
 
 
-@pytest.mark.slow
 def test_four_processes_at_one_project_lose_nothing(base: Path) -> None:
     client = MLOpsClient.from_project("churn", base_path=base)
     with client.start_run("shared") as shared:

@@ -103,7 +103,6 @@ def test_ensure_names_experiment_zero_and_keeps_artifacts_in_the_workspace(conte
     assert not any(Path.cwd().iterdir())
 
 
-@pytest.mark.slow
 def test_four_processes_make_one_template_and_one_store(context: ToolContext, tmp_path: Path) -> None:
     cache = tmp_path / "empty-cache"
     code = """
