@@ -52,7 +52,7 @@ def create_app(projects: Projects, scratch: Path) -> Any:
             raise _refusal()
 
         def blob_exists(self, id: str) -> bool:
-            raise NotImplementedError
+            return self._state.path_of(id) is not None
 
     class ShelfStorage(LocalStorageComponent):  # type: ignore[misc]
         """Where the pages get projects from."""

@@ -120,13 +120,18 @@ def state_class() -> Any:
         @contextlib.contextmanager
         def opened(self, blob_id: str) -> Iterator[Any]:
             """Open a snapshot by ``<project>/snapshots/<snapshot>.json``."""
-            owner, _, rest = blob_id.partition("/")
-            volume = self._volumes.get(UUID(owner))
-            path = None if volume is None or volume.path is None else volume.path / rest
-            if path is None or not path.is_file():
+            path = self.path_of(blob_id)
+            if path is None:
                 raise ProjectNotFound
             with path.open("rb") as stream:
                 yield stream
+
+        def path_of(self, blob_id: str) -> Path | None:
+            """Return where a snapshot lies, or None if there is none of that id."""
+            owner, _, rest = blob_id.partition("/")
+            volume = self._volumes.get(UUID(owner))
+            path = None if volume is None or volume.path is None else volume.path / rest
+            return path if path is not None and path.is_file() else None
 
         def _parsed(self, path: Path) -> Any:
             """Return a snapshot without its widgets; None, and a line in the log, if it cannot be read."""
