@@ -57,6 +57,8 @@ class RunsFacts:
         total: How many there are.
         by_status: Their number by status, for the statuses that occur.
         last: The one that was started last, or None.
+        last_ended: The one that was started last among those that are ``FINISHED`` or ``FAILED``, or None.
+        last_ended_by_pipeline: The same for each pipeline that has such a run, by its name.
         best: The best value of each metric, by metric.
         by_day: Day (UTC) of the start to the number of runs by status, for the last 30 days.
     """
@@ -64,6 +66,8 @@ class RunsFacts:
     total: int = 0
     by_status: Mapping[str, int] = field(default_factory=dict)
     last: RunFacts | None = None
+    last_ended: RunFacts | None = None
+    last_ended_by_pipeline: Mapping[str, RunFacts] = field(default_factory=dict)
     best: tuple[BestMetric, ...] = ()
     by_day: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
 
