@@ -173,3 +173,12 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
     """Return the hex digest of a file's content, read in blocks."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def human_bytes(size: float) -> str:
+    """Return a size as people read it, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlops.files import human_bytes as human_bytes
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -51,15 +53,6 @@ def print_table(
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console().print(table)
-
-
-def human_bytes(size: float) -> str:
-    """Return a size as people read it, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _plain(value: object) -> str:
