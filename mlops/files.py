@@ -178,7 +178,8 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
 def human_bytes(size: float) -> str:
     """Return a size as people read it, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
+        # What would be rounded up to 1000 belongs to the next unit.
+        if abs(size) < 999.95:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
