@@ -1,0 +1,1 @@
+"""The live page over all projects of a base: ``mlops dashboard``."""

@@ -1,0 +1,111 @@
+"""The application of the pages: what they share, and which pages there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from mlops.errors import DataNotFoundError, MLOpsError, ModelNotFoundError, WorkspaceNotFoundError
+from mlops.reporting.dashboard import assets, overview
+from mlops.reporting.dashboard.remembered import MAX_AGE_SECONDS, Remembered
+from mlops.reporting.dashboard.rendering import render
+from mlops.reporting.dashboard.security import Access, Guard
+from mlops.workspace import WorkspaceManager
+
+if TYPE_CHECKING:
+    from mlops.reporting.report import StatusReport
+
+# Each has ``routes() -> list[Route]``; what answers is run in a thread unless it is async.
+PAGES: Final = (assets, overview)
+_MISSING: Final = (WorkspaceNotFoundError, DataNotFoundError, ModelNotFoundError)
+
+
+class ToolPages(Protocol):
+    """Where MLflow's and Evidently's own pages are, if they run."""
+
+    def mlflow(self, project: str | None = None, *, run_id: str | None = None) -> str | None:
+        """Return the address of MLflow's page of a project or run, or None if it does not run."""
+
+    def evidently(self, project: str | None = None) -> str | None:
+        """Return the address of Evidently's page of a project, or None if it does not run."""
+
+
+class NoToolPages:
+    """Neither runs."""
+
+    def mlflow(self, project: str | None = None, *, run_id: str | None = None) -> str | None:
+        """Return None."""
+
+    def evidently(self, project: str | None = None) -> str | None:
+        """Return None."""
+
+
+def create_app(
+    manager: WorkspaceManager,
+    *,
+    access: Access,
+    tool_pages: ToolPages | None = None,
+    max_age: float = MAX_AGE_SECONDS,
+) -> ASGIApp:
+    """Return the application, which only reads.
+
+    Args:
+        manager: The base.
+        access: Where it is served, and to whom.
+        tool_pages: The tools' own pages.
+        max_age: Seconds after which what is shown is collected again.
+    """
+    app = Starlette(
+        routes=[route for page in PAGES for route in page.routes()],
+        exception_handlers={HTTPException: _refused, MLOpsError: _failed, Exception: _broken},
+    )
+    app.state.manager = manager
+    app.state.tool_pages = tool_pages or NoToolPages()
+    app.state.reports = Remembered(lambda: _report(manager), max_age=max_age)
+    return Guard(app, access)
+
+
+def _report(manager: WorkspaceManager) -> StatusReport:
+    # Starting to listen must not wait for what the report reads with.
+    from mlops.reporting.report import StatusReport
+
+    return StatusReport.collect(manager=manager)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    title = "Not found" if status == 404 else "This cannot be shown"
+    text = "There is no such page." if status == 404 else str(getattr(error, "detail", ""))
+    return render(request, "error.html", status=status, code=status, title=title, text=text, hint=None)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    status = 404 if isinstance(error, _MISSING) else 500
+    title = "Not found" if status == 404 else "This cannot be read"
+    return render(
+        request,
+        "error.html",
+        status=status,
+        code=status,
+        title=title,
+        text=str(error),
+        hint=getattr(error, "hint", None),
+    )
+
+
+def _broken(request: Request, _error: Exception) -> Response:
+    # The server's log has the traceback: Starlette raises the error again once this is sent.
+    return render(
+        request,
+        "error.html",
+        status=500,
+        code=500,
+        title="This page failed",
+        text="Something in here is wrong; the terminal in which mlops dashboard runs says what.",
+        hint=None,
+    )
