@@ -141,9 +141,61 @@ def measure(path: Path) -> Usage:
 
     A directory that does not exist holds nothing; files that vanish meanwhile are left out.
     """
-    files = 0
-    total = 0
-    seen: set[tuple[int, int]] = set()
+    tally = _Tally()
+    for status in _statuses(path):
+        tally.add(status)
+    return tally.usage()
+
+
+def measure_parts(path: Path) -> tuple[dict[str, Usage], Usage]:
+    """Count each directory in ``path``, and all of it, in one walk.
+
+    Args:
+        path: The directory; one that does not exist holds nothing.
+
+    Returns:
+        Usage by directory's name, and of the whole; hard links are counted once in each.
+    """
+    whole = _Tally()
+    parts: dict[str, Usage] = {}
+    try:
+        with os.scandir(path) as entries:
+            directories = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, Usage()
+    for name in directories:
+        part = _Tally()
+        for status in _statuses(path / name):
+            part.add(status)
+            whole.add(status)
+        parts[name] = part.usage()
+    for status in _statuses(path, deep=False):
+        whole.add(status)
+    return parts, whole.usage()
+
+
+class _Tally:
+    """Files and bytes so far."""
+
+    def __init__(self) -> None:
+        self._files = 0
+        self._bytes = 0
+        self._seen: set[tuple[int, int]] = set()
+
+    def add(self, status: os.stat_result) -> None:
+        self._files += 1
+        if status.st_nlink > 1:
+            identity = (status.st_dev, status.st_ino)
+            if identity in self._seen:
+                return
+            self._seen.add(identity)
+        self._bytes += status.st_size
+
+    def usage(self) -> Usage:
+        return Usage(self._files, self._bytes)
+
+
+def _statuses(path: Path, *, deep: bool = True) -> Iterator[os.stat_result]:
     pending = [path]
     while pending:
         try:
@@ -154,19 +206,12 @@ def measure(path: Path) -> Usage:
             for entry in entries:
                 try:
                     if entry.is_dir(follow_symlinks=False):
-                        pending.append(Path(entry.path))
+                        if deep:
+                            pending.append(Path(entry.path))
                         continue
-                    stat = entry.stat(follow_symlinks=False)
+                    yield entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                files += 1
-                if stat.st_nlink > 1:
-                    identity = (stat.st_dev, stat.st_ino)
-                    if identity in seen:
-                        continue
-                    seen.add(identity)
-                total += stat.st_size
-    return Usage(files, total)
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:

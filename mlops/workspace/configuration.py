@@ -65,6 +65,10 @@ def check(values: Mapping[str, Any], *, project: str, operation: str) -> None:
         from mlops.workspace.schema import monitoring_section
 
         monitoring_section(values["monitoring"], project=project, operation=operation)
+    if values.get("quota"):
+        from mlops.workspace.schema import quota_section
+
+        quota_section(values["quota"], project=project, operation=operation)
 
 
 def _check_wiring(values: Mapping[str, Any], *, project: str, operation: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from mlops.errors import ConfigError
-from mlops.workspace.model import now
+from mlops.workspace.model import DIRECTORIES, now
+from mlops.workspace.sizes import parse_size
 
 
 def _as_text(value: object) -> object:
@@ -128,6 +129,78 @@ def explained(error: ValidationError, *above: str) -> str:
 THRESHOLDS: Final = ", ".join(ThresholdSection.model_fields)
 
 
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+# What a limit of a tool may be called where its directory has another name than the tool.
+_DIRECTORY_OF: Final = {"bentoml": "models", "evidently": "monitoring"}
+
+
+class LimitSection(_Section):
+    """How much may be stored: bytes, or text such as ``10GB`` (decimal) and ``500 MiB`` (binary).
+
+    Args:
+        soft: What is reported and logged when it is exceeded.
+        hard: What nothing is stored beyond.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    soft: Size | None = None
+    hard: Size | None = None
+
+    @model_validator(mode="after")
+    def _soft_comes_first(self) -> Self:
+        if self.soft is not None and self.hard is not None and self.soft > self.hard:
+            raise ValueError("soft must be at most hard")
+        return self
+
+
+def _as_directories(values: object) -> object:
+    if not isinstance(values, dict):
+        return values
+    found: dict[object, object] = {}
+    for name, limit in values.items():
+        directory = _DIRECTORY_OF.get(name, name)
+        if directory not in DIRECTORIES:
+            raise ValueError(f"its keys must be of {', '.join((*DIRECTORIES, *_DIRECTORY_OF))}")
+        if directory in found:
+            raise ValueError(f"{directory} must be named once")
+        found[directory] = limit
+    return found
+
+
+class QuotaSection(LimitSection):
+    """The section ``quota`` of a ``workspace.yaml``: limits on all that the workspace holds.
+
+    Args:
+        tools: Limits on one directory of the workspace each, by its name or by its tool's.
+    """
+
+    tools: Annotated[dict[str, LimitSection], BeforeValidator(_as_directories)] = Field(default_factory=dict)
+
+
+def quota_section(values: object, *, project: str, operation: str) -> QuotaSection:
+    """Check the section ``quota``.
+
+    Args:
+        values: The section as it was read or given.
+        project: The project, for errors.
+        operation: The calling method, for errors.
+
+    Raises:
+        ConfigError: A key is unknown or a value makes no sense; all of them are named.
+    """
+    try:
+        return QuotaSection.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(
+            f"The quota section of {project!r} is wrong: {explained(error, 'quota')}",
+            operation=operation,
+            workspace=project,
+            hint="such as {soft: 8GB, hard: 10GB, tools: {dvc: {hard: 5GB}}}; to begin anew: "
+            f"mlops quota {project} --clear",
+        ) from error
+
+
 class WorkspaceFile(_Section):
     """One ``workspace.yaml``, schema version 1; keys it does not know are kept."""
 
@@ -143,7 +216,8 @@ class WorkspaceFile(_Section):
     evidently_project_id: Text | None = None
     tags: dict[str, Text] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
-    quota: dict[str, Any] = Field(default_factory=dict)
+    # Checked by quota_section where it is used, like monitoring.
+    quota: Any = Field(default_factory=dict)
     retention: dict[str, Any] = Field(default_factory=dict)
     schedules: list[dict[str, Any]] = Field(default_factory=list)
     # Checked by monitoring_section where it is used: a mistyped threshold must not close the whole project.
