@@ -59,8 +59,9 @@ class RunsFacts:
         last: The one that was started last, or None.
         last_ended: The one that was started last among those that are ``FINISHED`` or ``FAILED``, or None.
         last_ended_by_pipeline: The same for each pipeline that has such a run, by its name.
-        best: The best value of each metric, by metric.
+        best: The best value of each metric, by metric; what MLflow measures of the machine is left out.
         by_day: Day (UTC) of the start to the number of runs by status, for the last 30 days.
+        earlier: The number of runs by status that started in the 30 days before those.
     """
 
     total: int = 0
@@ -70,6 +71,7 @@ class RunsFacts:
     last_ended_by_pipeline: Mapping[str, RunFacts] = field(default_factory=dict)
     best: tuple[BestMetric, ...] = ()
     by_day: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
+    earlier: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class DataFacts:
         unpushed: Number of versions that the remote is not known to hold.
         last_added: When the latest version was added, aware.
         remote: Where they are pushed to, without credentials.
+        by_day: Day (UTC) to ``versions``, the number of those added then, for the last 30 days.
+        earlier: The same number for the 30 days before those.
     """
 
     datasets: int = 0
@@ -91,6 +95,8 @@ class DataFacts:
     unpushed: int = 0
     last_added: datetime | None = None
     remote: str = ""
+    by_day: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
+    earlier: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,8 @@ class ModelsFacts:
         production: Model to the version that the alias ``production`` points to.
         bento_models: Number of stored Bento models.
         deployments: The Bentos, newest first.
+        by_day: Day (UTC) to ``versions``, the number of those registered then, for the last 30 days.
+        earlier: The same number for the 30 days before those.
     """
 
     models: int = 0
@@ -131,6 +139,8 @@ class ModelsFacts:
     production: Mapping[str, str] = field(default_factory=dict)
     bento_models: int = 0
     deployments: tuple[DeploymentFacts, ...] = ()
+    by_day: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
+    earlier: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +204,7 @@ class MonitoringFacts:
         open_alerts: Alerts that nobody has acknowledged, newest first.
         by_day: Day (UTC) to the number of checks and of those that found drift (``checks``, ``drifted``), for
             the last 30 days.
+        earlier: The same numbers for the 30 days before those.
     """
 
     checks: int = 0
@@ -201,6 +212,7 @@ class MonitoringFacts:
     last: tuple[CheckFacts, ...] = ()
     open_alerts: tuple[AlertFacts, ...] = ()
     by_day: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
+    earlier: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +276,12 @@ class ScheduleFacts:
 class Gap:
     """Something whose origin is not known.
 
+    Looked at are all registered versions, all Bentos, and the latest check of each model.
+
     Args:
         ref: What it is, as ``mlops trace`` takes it.
-        missing: What is not known of it: ``run``, ``data``, ``commit``, ``model`` or ``reference``.
+        missing: What is not known of it: of a registered version its ``run``, the ``data`` version that was
+            read or the ``commit`` of the code; of a Bento or a check the registered version, ``model``.
     """
 
     ref: str
@@ -275,10 +290,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A tool, or a whole project, that could not be read.
+    """A tool, or a whole project, that could not be read in full.
 
     Args:
-        tool: The tool, or "" for the project.
+        tool: The tool; a section of ``workspace.yaml``, such as ``quota``; or "" for the project.
         state: ``unavailable``, ``not-installed`` or ``corrupt``.
         message: Why.
     """
