@@ -42,7 +42,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("doctor", "Look for runs left open by crashes and for damaged workspaces or links."),
     "runs": ("runs", "List a project's runs, newest first."),
     "pipeline": ("pipeline", "List pipelines, their runs and versions, and what changed between these."),
-    "ui": ("ui", "Open web pages over the projects: MLflow's."),
+    "dashboard": (
+        "dashboard",
+        "Open a live page over all projects: what they hold, and what needs attention.",
+    ),
+    "ui": ("ui", "Open the tools' own pages over the projects: MLflow's and Evidently's."),
     "config": ("config", "Show each setting and the layer it comes from."),
     "version": ("version", "Show the versions of mlops and the four tools."),
 }

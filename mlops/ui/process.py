@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from mlops.errors import IntegrationError, IntegrationUnavailableError
+from mlops.ui.running import announce
 from mlops.ui.scope import Scope
 from mlops.workspace.tools import require
 
@@ -64,6 +65,7 @@ class UIProcess(abc.ABC):
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._home: Path | None = None
+        self._announced: Path | None = None
         self._bound: int | None = None
         self._owner = os.getpid()
         self._lock = threading.RLock()
@@ -138,6 +140,9 @@ class UIProcess(abc.ABC):
             _started.add(self)
             try:
                 self._wait(time.monotonic() + timeout, timeout)
+                self._announced = announce(
+                    tool=self.tool, url=self.url, base=self._manager.base_path, project=self._project
+                )
             except BaseException:
                 self.stop()
                 raise
@@ -151,6 +156,9 @@ class UIProcess(abc.ABC):
         with self._lock:
             process, self._process, self._bound = self._process, None, None
             home, self._home = self._home, None
+            announced, self._announced = self._announced, None
+            if announced is not None:
+                announced.unlink(missing_ok=True)
             _started.discard(self)
             if process is not None:
                 _end(process)

@@ -8,11 +8,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from mlops.errors import DataNotFoundError, MLOpsError, ModelNotFoundError, WorkspaceNotFoundError
 from mlops.reporting.dashboard import assets, overview
-from mlops.reporting.dashboard.remembered import MAX_AGE_SECONDS, Remembered
+from mlops.reporting.dashboard.remembered import Remembered
 from mlops.reporting.dashboard.rendering import render
 from mlops.reporting.dashboard.security import Access, Guard
 from mlops.workspace import WorkspaceManager
@@ -50,15 +49,15 @@ def create_app(
     *,
     access: Access,
     tool_pages: ToolPages | None = None,
-    max_age: float = MAX_AGE_SECONDS,
-) -> ASGIApp:
+    reports: Remembered[StatusReport] | None = None,
+) -> Guard:
     """Return the application, which only reads.
 
     Args:
         manager: The base.
         access: Where it is served, and to whom.
         tool_pages: The tools' own pages.
-        max_age: Seconds after which what is shown is collected again.
+        reports: What collects the report.
     """
     app = Starlette(
         routes=[route for page in PAGES for route in page.routes()],
@@ -66,15 +65,24 @@ def create_app(
     )
     app.state.manager = manager
     app.state.tool_pages = tool_pages or NoToolPages()
-    app.state.reports = Remembered(lambda: _report(manager), max_age=max_age)
+    app.state.reports = reports or reports_of(manager)
     return Guard(app, access)
 
 
-def _report(manager: WorkspaceManager) -> StatusReport:
-    # Starting to listen must not wait for what the report reads with.
-    from mlops.reporting.report import StatusReport
+def reports_of(manager: WorkspaceManager) -> Remembered[StatusReport]:
+    """Return what collects the report of a base whenever the last one is too old.
 
-    return StatusReport.collect(manager=manager)
+    Args:
+        manager: The base.
+    """
+
+    def collect() -> StatusReport:
+        # Starting to listen must not wait for what the report reads with.
+        from mlops.reporting.report import StatusReport
+
+        return StatusReport.collect(manager=manager)
+
+    return Remembered(collect)
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -114,11 +114,13 @@ class Access:
 
     def admits(self, given: str) -> bool:
         """Say whether this is the token, in a time that does not tell how much of it is right."""
-        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+        return self.token is not None and hmac.compare_digest(
+            given.encode(errors="replace"), self.token.encode()
+        )
 
     def remembers(self, cookie: str) -> bool:
         """Say whether a browser's cookie is of this process."""
-        return hmac.compare_digest(cookie.encode(), self.session.encode())
+        return hmac.compare_digest(cookie.encode(errors="replace"), self.session.encode())
 
 
 def is_loopback(host: str) -> bool:
@@ -145,6 +147,13 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
         self.access = access
+        self._codes: set[str] = set()
+
+    def invite(self) -> str:
+        """Return what admits one browser once, in an address that may be seen by others afterwards."""
+        code = secrets.token_urlsafe(32)
+        self._codes.add(code)
+        return code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -193,7 +202,7 @@ class Guard:
         if self.access.remembers(_cookie(headers.getlist("cookie"), self.access.cookie)):
             return None
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if any(key == PARAMETER and self.access.admits(value) for key, value in query):
+        if any(key == PARAMETER and self._admits(value) for key, value in query):
             return self._signed_in(scope["path"], [pair for pair in query if pair[0] != PARAMETER])
         answer = _page(
             401,
@@ -203,6 +212,13 @@ class Guard:
         )
         answer.headers["WWW-Authenticate"] = 'Bearer realm="mlops dashboard"'
         return answer
+
+    def _admits(self, given: str) -> bool:
+        for code in self._codes:
+            if hmac.compare_digest(given.encode(errors="replace"), code.encode()):
+                self._codes.remove(code)
+                return True
+        return self.access.admits(given)
 
     def _signed_in(self, path: str, query: list[tuple[str, str]]) -> Response:
         # Not a redirect: after one that began at a link on another site, a strict cookie is not sent.
