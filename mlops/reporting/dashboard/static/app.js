@@ -70,6 +70,8 @@ function makeFilter(form) {
 let library = null;
 
 function plotly() {
+  // The page of a report has it in itself.
+  if (window.Plotly) return Promise.resolve(window.Plotly);
   library ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = "/static/plotly.min.js";
