@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -174,6 +175,26 @@ def measure_parts(path: Path) -> tuple[dict[str, Usage], Usage]:
     return parts, whole.usage()
 
 
+def measure_removal(paths: Iterable[Path]) -> Usage:
+    """Count the files at and below some paths, and the bytes that removing all of them would free.
+
+    Args:
+        paths: Files and directories; what does not exist holds nothing. A file that has a hard link anywhere
+            else frees nothing.
+    """
+    files = 0
+    names: Counter[tuple[int, int]] = Counter()
+    statuses: dict[tuple[int, int], os.stat_result] = {}
+    for path in paths:
+        for status in _statuses(path) if path.is_dir() and not path.is_symlink() else _status(path):
+            files += 1
+            identity = (status.st_dev, status.st_ino)
+            names[identity] += 1
+            statuses[identity] = status
+    freed = (status for identity, status in statuses.items() if names[identity] >= status.st_nlink)
+    return Usage(files, sum(status.st_size for status in freed))
+
+
 class _Tally:
     """Files and bytes so far."""
 
@@ -193,6 +214,11 @@ class _Tally:
 
     def usage(self) -> Usage:
         return Usage(self._files, self._bytes)
+
+
+def _status(path: Path) -> Iterator[os.stat_result]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        yield path.lstat()
 
 
 def _statuses(path: Path, *, deep: bool = True) -> Iterator[os.stat_result]:

@@ -39,6 +39,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "schedule": ("schedule", "Run pipelines at set times: list, start, pause, resume, history, export."),
     "trace": ("trace", "Show what a result came from and what came of it."),
     "reproduce": ("reproduce", "Restore what a run had, run it again and compare its metrics."),
+    "usage": ("usage", "Show what projects cost on disk, and what clean-up would free."),
+    "quota": ("quota", "Show or set how much a project may store."),
     "doctor": ("doctor", "Look for runs left open by crashes and for damaged workspaces or links."),
     "runs": ("runs", "List a project's runs, newest first."),
     "pipeline": ("pipeline", "List pipelines, their runs and versions, and what changed between these."),

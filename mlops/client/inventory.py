@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 from mlops.client import model_metrics
 from mlops.client.limits import check_limit
 from mlops.errors import ConfigError, IntegrationError, IntegrationNotInstalledError
-from mlops.files import contained, measure
+from mlops.files import contained
 from mlops.integrations.mlflow_tracking import artifacts as run_files
 from mlops.pipelines import catalogue as pipelines
 from mlops.pipelines.artifacts import step_outputs
 from mlops.workspace import tools
-from mlops.workspace.model import DIRECTORIES, ProjectWorkspace
+from mlops.workspace.model import ProjectWorkspace
 
 if TYPE_CHECKING:
     from mlops.client.session import ProjectSession
@@ -120,13 +120,6 @@ def each_artifact(
         if artifact_type in (None, kind):
             found = source(client)
             yield from itertools.islice(found, newest) if kind == "metrics" else found
-
-
-def storage(workspace: ProjectWorkspace) -> dict[str, Any]:
-    """Return the bytes of each part of a workspace and of the whole, hard links counted once in each."""
-    parts = {directory: measure(workspace.root_path / directory).bytes for directory in DIRECTORIES}
-    total = measure(workspace.root_path).bytes
-    return {**{f"{part}_bytes": size for part, size in parts.items()}, "total_bytes": total}
 
 
 def path_inside(workspace: ProjectWorkspace, subdir: str | None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops.client import inventory, metadata_export
+from mlops.client import inventory, metadata_export, usage
 from mlops.client.session import ProjectSession
 from mlops.integrations.mlflow_tracking import comparison
 from mlops.workspace import tools
@@ -14,6 +14,7 @@ from mlops.workspace.model import ProjectWorkspace
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlops.client.reclaimable import ReclaimableSpace
     from mlops.integrations.mlflow_tracking.comparison import RunComparison
 
 
@@ -130,8 +131,24 @@ class QueryVerbs(ProjectSession):
         return inventory.statistics(self)
 
     def get_storage_usage(self) -> dict[str, Any]:
-        """Return the bytes each tool's store costs, and ``total_bytes``; hard links are counted once."""
-        return inventory.storage(self.workspace)
+        """Return the bytes each tool's store costs, and ``total_bytes``; hard links are counted once.
+
+        Where limits are set, ``quota`` has one dictionary for each: ``scope`` (``total``, or a directory such
+        as ``dvc``), ``used_bytes``, ``soft_bytes``, ``hard_bytes`` and ``state`` (``ok``, ``soft`` or
+        ``hard``: over that limit). ``quota_error`` says why limits cannot be understood.
+        """
+        return usage.storage(self.workspace)
+
+    def get_reclaimable(self) -> ReclaimableSpace:
+        """Return what clean-up would free in each tool, and the command or call that does it.
+
+        That is data no version in use needs, deleted runs, artifacts of no run, Bento models that are neither
+        in a Bento nor registered, snapshots beyond ``retention``, outputs of pipelines that no run names,
+        results kept for steps, and what killed processes left. Nothing is removed.
+        """
+        from mlops.client.reclaimable import reclaimable
+
+        return reclaimable(self._context)
 
     def export_metadata(self, path: Path | str) -> Path:
         """Write everything known about the project, except the stored files themselves, as one JSON file.

@@ -42,6 +42,7 @@ class WorkspaceManager(TravellingWorkspaces):
         dvc_remote_path: str | None = None,
         bentoml_tag_prefix: str | None = None,
         metadata: dict[str, Any] | None = None,
+        quota: dict[str, Any] | None = None,
         force: bool = False,
     ) -> ProjectWorkspace:
         """Create a project's workspace.
@@ -54,6 +55,8 @@ class WorkspaceManager(TravellingWorkspaces):
             dvc_remote_path: A URL or path; None for ``dvc/remote`` in the workspace.
             bentoml_tag_prefix: Prefix of model names and tags; None for ``<project>.``.
             metadata: Whatever should be kept with the project.
+            quota: How much it may store, such as ``{"soft": "8GB", "hard": "10GB"}``; see
+                ``mlops.workspace.quota``.
             force: Reset the configuration of an existing workspace to what is given here; its data, id and
                 creation time stay.
 
@@ -72,10 +75,12 @@ class WorkspaceManager(TravellingWorkspaces):
             "dvc_remote_path": dvc_remote_path,
             "bentoml_tag_prefix": bentoml_tag_prefix,
             "metadata": metadata,
+            "quota": quota,
         }
         configuration.check(configured, project=project_name, operation=operation)
         configured["description"] = description or ""
         configured["metadata"] = dict(metadata or {})
+        configured["quota"] = dict(quota or {})
         base.refuse_collision(self.base_path, project_name, operation=operation)
         workspace = ProjectWorkspace(project_name, root, **configured)
         workspace.check_serializable()
@@ -101,8 +106,8 @@ class WorkspaceManager(TravellingWorkspaces):
     def get_or_create_workspace(self, project_name: str, **config: Any) -> ProjectWorkspace:
         """Open a workspace, or create it with this configuration.
 
-        On an existing workspace a given ``description`` and given ``metadata`` keys are updated; wiring that
-        contradicts what is stored is refused rather than ignored.
+        On an existing workspace a given ``description``, given ``metadata`` keys and a given ``quota`` are
+        updated; wiring that contradicts what is stored is refused rather than ignored.
 
         Args:
             project_name: The project.
@@ -140,6 +145,8 @@ class WorkspaceManager(TravellingWorkspaces):
         given = config.get("metadata") or {}
         if any(workspace.metadata.get(key) != value for key, value in given.items()):
             changes["metadata"] = given
+        if config.get("quota") and config["quota"] != workspace.quota:
+            changes["quota"] = config["quota"]
         return self._update(project_name, changes, operation) if changes else self._remember(workspace)
 
     def update_workspace_metadata(self, project_name: str, **updates: Any) -> ProjectWorkspace:

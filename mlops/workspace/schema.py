@@ -154,12 +154,17 @@ class LimitSection(_Section):
         return self
 
 
+def directory_of(name: str) -> str:
+    """Return the directory of the workspace that a limit's name means: a directory's, or a tool's."""
+    return _DIRECTORY_OF.get(name, name)
+
+
 def _as_directories(values: object) -> object:
     if not isinstance(values, dict):
         return values
     found: dict[object, object] = {}
     for name, limit in values.items():
-        directory = _DIRECTORY_OF.get(name, name)
+        directory = directory_of(name)
         if directory not in DIRECTORIES:
             raise ValueError(f"its keys must be of {', '.join((*DIRECTORIES, *_DIRECTORY_OF))}")
         if directory in found:

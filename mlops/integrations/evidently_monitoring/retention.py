@@ -50,6 +50,22 @@ class Retention:
             raise _refusal("days", days, "a number above 0", workspace, operation)
         return cls(count, days)
 
+    def expired(self, directory: Path) -> list[str]:
+        """Return the ids of the snapshots that are not to be kept, the oldest first.
+
+        Args:
+            directory: The project's ``snapshots`` directory.
+        """
+        if self.snapshots is None and self.days is None:
+            return []
+        # Their names are UUIDs of version 7, which sort by time.
+        names = sorted(path.stem for path in directory.glob("*.json") if _is_time_ordered(path.stem))
+        kept = names[-self.snapshots :] if self.snapshots is not None else names
+        if self.days is not None:
+            oldest = int((now() - timedelta(days=self.days)).timestamp() * 1000)
+            kept = [name for name in kept if uuid.UUID(name).int >> 80 >= oldest] or names[-1:]
+        return names[: len(names) - len(kept)]
+
     def thin(self, directory: Path, workspace: ProjectWorkspace, *, operation: str) -> int:
         """Remove the snapshots that are not to be kept, the oldest first, and return how many.
 
@@ -63,20 +79,12 @@ class Retention:
         Raises:
             IntegrationError: One cannot be removed.
         """
-        if self.snapshots is None and self.days is None:
-            return 0
-        # Their names are UUIDs of version 7, which sort by time.
-        names = sorted(path.stem for path in directory.glob("*.json") if _is_time_ordered(path.stem))
-        kept = names[-self.snapshots :] if self.snapshots is not None else names
-        if self.days is not None:
-            oldest = int((now() - timedelta(days=self.days)).timestamp() * 1000)
-            kept = [name for name in kept if uuid.UUID(name).int >> 80 >= oldest] or names[-1:]
         removed = 0
-        for name in names[: len(names) - len(kept)]:
+        for name in self.expired(directory):
+            snapshot, links = files(directory, name)
             try:
-                (directory / f"{name}.json").unlink()
-                # Beside it lies what Evidently knows of the data, if a user stored that, too.
-                (directory / f"{name}.links.json").unlink(missing_ok=True)
+                snapshot.unlink()
+                links.unlink(missing_ok=True)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -91,6 +99,11 @@ class Retention:
         if removed:
             sync_directory(directory)
         return removed
+
+
+def files(directory: Path, snapshot_id: str) -> tuple[Path, Path]:
+    """Return a snapshot's file, and the one with what Evidently knows of its data, which need not exist."""
+    return directory / f"{snapshot_id}.json", directory / f"{snapshot_id}.links.json"
 
 
 def _is_time_ordered(name: str) -> bool:
