@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "rename": ("archive", "Give a project another name, in its tools too."),
     "clone": ("archive", "Make an independent copy of a project."),
     "status": ("status", "Show what every project, or one, holds in each tool."),
+    "report": ("report", "Show or write a report on all projects, and fail on what it may not have."),
     "run": ("run", "Run a command in a project; its code needs no change."),
     "env": ("env", "Print what makes a shell work in a project."),
     "models": ("models", "List, show and promote versions of models."),
