@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlops.errors import DataNotFoundError, MLOpsError, ModelNotFoundError, WorkspaceNotFoundError
-from mlops.reporting.dashboard import assets, overview
+from mlops.reporting import registry
+from mlops.reporting.dashboard import assets, overview, registry_page, search
 from mlops.reporting.dashboard.remembered import Remembered
 from mlops.reporting.dashboard.rendering import render
 from mlops.reporting.dashboard.security import Access, Guard
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mlops.reporting.report import StatusReport
 
 # Each has ``routes() -> list[Route]``; what answers is run in a thread unless it is async.
-PAGES: Final = (assets, overview)
+PAGES: Final = (assets, overview, registry_page, search)
 _MISSING: Final = (WorkspaceNotFoundError, DataNotFoundError, ModelNotFoundError)
 
 
@@ -66,6 +67,7 @@ def create_app(
     app.state.manager = manager
     app.state.tool_pages = tool_pages or NoToolPages()
     app.state.reports = reports or reports_of(manager)
+    app.state.registry = Remembered(lambda: registry.collect(manager))
     return Guard(app, access)
 
 

@@ -36,14 +36,14 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         request: The request it answers.
         template: The template's file.
         status: The HTTP status.
-        **values: What the template shows. ``path`` and ``query`` (of the request), ``pages`` (the tools' own
-            pages), ``age`` (seconds since the report was collected, or None) and ``now`` are there already.
+        **values: What the template shows. ``path`` and ``parameters`` (of the request), ``pages`` (the tools'
+            own pages), ``age`` (seconds since the report was collected, or None) and ``now`` are there.
     """
     state = request.app.state
     base = state.manager.base_path
     given = {
         "path": request.url.path,
-        "query": request.query_params.get("q", ""),
+        "parameters": request.query_params,
         "pages": state.tool_pages,
         "age": state.reports.age,
         "now": datetime.now(UTC),
@@ -57,12 +57,19 @@ def render_json(value: Any) -> Response:
     return JSONResponse(_finite(plain(value)))
 
 
-def report_of(request: Request) -> StatusReport:
-    """Return the report to show: at most some seconds old, and anew when the reader reloads the page."""
+def since(request: Request) -> float | None:
+    """Return the moment of ``time.monotonic`` before which nothing to be shown may have been collected.
+
+    None for a reader who follows a link: then some seconds do not matter.
+    """
     # What browsers send when a page is reloaded, and not when a link is followed.
     control = request.headers.get("cache-control", "")
-    reloaded = "max-age=0" in control or "no-cache" in control
-    found: StatusReport = request.app.state.reports.get(since=time.monotonic() if reloaded else None)
+    return time.monotonic() if "max-age=0" in control or "no-cache" in control else None
+
+
+def report_of(request: Request) -> StatusReport:
+    """Return the report to show: at most some seconds old, and anew when the reader reloads the page."""
+    found: StatusReport = request.app.state.reports.get(since=since(request))
     return found
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -222,8 +222,8 @@ class Guard:
 
     def _signed_in(self, path: str, query: list[tuple[str, str]]) -> Response:
         # Not a redirect: after one that began at a link on another site, a strict cookie is not sent.
-        # Two slashes at the start would make the path another host's address.
-        target = "/" + path.lstrip("/") + (f"?{urlencode(query)}" if query else "")
+        # Two slashes at the start, of either kind, would make the path another host's address.
+        target = "/" + quote(path.lstrip("/\\")) + (f"?{urlencode(query)}" if query else "")
         body = environment().get_template("signed_in.html").render(target=target)
         answer = Response(body, media_type="text/html")
         answer.set_cookie(self.access.cookie, self.access.session, path="/", httponly=True, samesite="strict")
