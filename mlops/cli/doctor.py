@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops.cli.output import JsonOption, manager_of, print_json
+
+if TYPE_CHECKING:
+    from mlops.reporting.doctor import Finding
 
 app = typer.Typer()
 
@@ -18,7 +23,15 @@ def doctor(
     fix: Annotated[
         bool,
         typer.Option(
-            "--fix", help="End runs that a killed process left open, and rebuild damaged link logs."
+            "--fix",
+            help="Put right what is safe to: end runs that a killed process left open, finish what was cut "
+            "off, send lost data to the remote again, set damaged files aside. Nothing stored is lost by it.",
+        ),
+    ] = False,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Read every stored object and database again, instead of names and sizes only."
         ),
     ] = False,
     rebuild: Annotated[
@@ -27,7 +40,11 @@ def doctor(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Look for runs left open by crashes and for damaged or misplaced workspaces; exit 1 if there are any."""
+    """Prove that no two projects share anything, and find what is damaged or was left by a crash.
+
+    Exit code 1 if a problem is left; notes do not count.
+    """
+    from mlops.cli.progress import bytes_bar
     from mlops.reporting.doctor import examine, rebuild_links
 
     manager = manager_of(context)
@@ -39,16 +56,14 @@ def doctor(
                     f"  {tool} could not be read, so of its links only the old ones are kept: {error}",
                     err=True,
                 )
-    findings = examine(manager, project, fix=fix)
+    with bytes_bar("Reading what is stored") as progress:
+        findings = examine(manager, project, fix=fix, deep=deep, progress=progress)
     if json:
         print_json([finding.to_dict() for finding in findings])
     elif not findings:
         typer.echo(f"Nothing is wrong with {project or manager.base_path}.")
     else:
-        for finding in findings:
-            mark = "fixed" if finding.fixed else "problem" if finding.problem else "note"
-            typer.echo(f"{mark}: {finding.project}: {finding.message}")
-            typer.echo(f"  {finding.hint}")
+        _print(findings)
     if any(finding.problem and not finding.fixed for finding in findings):
         raise typer.Exit(1)
 
@@ -56,3 +71,20 @@ def doctor(
 @app.callback()
 def _group() -> None:
     """Keep ``doctor`` a named command although it is the only one."""
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    from mlops.reporting.wording import counted, one_line
+
+    marks = ["fixed" if finding.fixed else "problem" if finding.problem else "note" for finding in findings]
+    for mark, finding in zip(marks, findings, strict=True):
+        typer.echo(
+            f"{mark}: {finding.project or 'all projects'}: {one_line(finding.message)} [{finding.check}]"
+        )
+        typer.echo(f"  {one_line(finding.hint)}")
+    counts = Counter(marks)
+    told = [counted(counts[mark], mark) for mark in ("problem", "note") if counts[mark]]
+    told += [f"{counts['fixed']} fixed"] if counts["fixed"] else []
+    fixable = sum(finding.fixable and not finding.fixed for finding in findings)
+    offer = f"; --fix puts {fixable} of them right" if fixable else ""
+    typer.echo(f"{', '.join(told)}{offer}.")

@@ -199,10 +199,12 @@ def test_damaged_and_misplaced_workspaces_are_reported_and_left_alone(base: Path
         ("copy", "shared-id"),
         ("good", "shared-id"),
         ("linked", "link-out-of-base"),
+        ("linked", "shared-store"),
         ("odd", "unknown-key"),
         ("outside", "link-out-of-base"),
         ("outside", "name-mismatch"),
         ("outside", "shared-id"),
+        ("outside", "shared-store"),
         ("torn", "corrupt-workspace"),
     ]
     assert all(finding.problem and finding.hint and not finding.fixed for finding in found)

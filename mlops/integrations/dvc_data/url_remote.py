@@ -22,7 +22,7 @@ _S3_CONNECT_SECONDS: Final = 10
 # Small objects are read by several threads, because each waits for the network most of the time.
 _READERS: Final = 8
 _BLOCK: Final = 1 << 20
-_SECRET_OPTIONS: Final = (
+SECRET_OPTIONS: Final = (
     "password",
     "passphrase",
     "access_key_id",
@@ -188,7 +188,7 @@ class UrlRemote:
 
         config = VaultConfig(str(self._vault.dvc_dir), config=self._vault.overrides(self._location))
         options = config["remote"][names.DVC_REMOTE]
-        self._secrets = [str(options[name]) for name in _SECRET_OPTIONS if options.get(name)]
+        self._secrets = [str(options[name]) for name in SECRET_OPTIONS if options.get(name)]
         if self._location.scheme == "s3":
             options.setdefault("connect_timeout", _S3_CONNECT_SECONDS)
         filesystem_class, arguments, path = get_cloud_fs(config, name=names.DVC_REMOTE)

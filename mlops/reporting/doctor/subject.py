@@ -1,0 +1,71 @@
+"""One project under examination, and how deep it is looked into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops.reporting.doctor.finding import Check, Finding, Repair
+from mlops.workspace.model import ProjectWorkspace
+from mlops.workspace.tools import ToolContext
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A project whose settings are known.
+
+    Args:
+        context: Its workspace and the settings in force for it.
+        deep: Whether every stored byte is read again, rather than names and sizes compared.
+        progress: Called as ``progress(done, total)`` with bytes while data is read, or None.
+    """
+
+    context: ToolContext
+    deep: bool = False
+    progress: Progress | None = None
+
+    @property
+    def workspace(self) -> ProjectWorkspace:
+        """Its workspace."""
+        return self.context.workspace
+
+    @property
+    def project(self) -> str:
+        """Its name."""
+        return self.workspace.project_name
+
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for a lock."""
+        return self.context.settings.lock_timeout
+
+    def relative(self, path: Path) -> str:
+        """Return a path as it reads from the base, whether or not it is in there."""
+        base = self.workspace.root_path.parent
+        return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+    def finding(
+        self,
+        check: Check,
+        message: str,
+        hint: str,
+        *,
+        problem: bool = True,
+        repair: Repair | None = None,
+        **details: Any,
+    ) -> Finding:
+        """Return a finding of this project.
+
+        Args:
+            check: What it is about.
+            message: What is wrong, in one sentence.
+            hint: The next step.
+            problem: Whether it needs putting right.
+            repair: Puts it right, where that needs no person's decision.
+            **details: Further facts, as plain JSON values.
+        """
+        return Finding(self.project, check, message, hint, problem=problem, details=details, repair=repair)
