@@ -18,6 +18,8 @@ _EXPORTS = {
     "mlops.pipelines.step": ("step",),
     "mlops.pipelines.versioned": ("VersionedPipeline",),
     "mlops.project": ("Project", "ProjectManager"),
+    "mlops.reporting.registry": ("Registry",),
+    "mlops.reporting.report": ("StatusReport",),
     "mlops.scheduling.scheduler": ("PipelineScheduler",),
     "mlops.workspace": ("BootstrapResult", "ProjectWorkspace", "WorkspaceManager"),
     "mlops.errors": (
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
     from mlops.pipelines.versioned import VersionedPipeline as VersionedPipeline
     from mlops.project import Project as Project
     from mlops.project import ProjectManager as ProjectManager
+    from mlops.reporting.registry import Registry as Registry
+    from mlops.reporting.report import StatusReport as StatusReport
     from mlops.scheduling.scheduler import PipelineScheduler as PipelineScheduler
     from mlops.workspace import BootstrapResult as BootstrapResult
     from mlops.workspace import ProjectWorkspace as ProjectWorkspace

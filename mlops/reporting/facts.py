@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime
@@ -362,4 +363,5 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, date):
         return value.isoformat()
-    return value
+    # JSON has neither NaN nor infinities.
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -49,10 +49,9 @@ def build_demo(base: Path, *, cache: Path) -> Path:
             making.rename(cache / "demo")
     # Hard links between MLflow's artifacts and Bento models stay hard links.
     subprocess.run(["cp", "-a", str(original), str(base)], check=True)
-    for name in READY:
-        if name != "torn":
-            # A store that was copied is made the copy's own now, so that nobody who reads it writes to it.
-            MLOpsClient.from_project(name, base_path=base).tracking.ensure()
+    for name in ("churn", "forecast", "hostile"):
+        # A store that was copied is made the copy's own now, so that nobody who reads it writes to it.
+        MLOpsClient.from_project(name, base_path=base).tracking.ensure()
     return base
 
 

@@ -1,0 +1,101 @@
+"""Facts as rows of plain JSON values and back, by the types of their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date
+from functools import cache
+from typing import Any, get_args, get_origin, get_type_hints
+
+_Decode = Callable[[Any], Any]
+
+
+def encode(value: Any) -> Any:
+    """Return facts as lists without names, mappings and plain values."""
+    kind: Any = type(value)
+    if _has_fields(kind):
+        return [encode(getattr(value, name)) for name in _names(kind)]
+    if isinstance(value, Mapping):
+        return {str(key): encode(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(each) for each in value]
+    return value.isoformat() if isinstance(value, date) else value
+
+
+@cache
+def decoder(hint: Any) -> _Decode | None:
+    """Return what turns an encoded value of a type back; None where it is the same.
+
+    Args:
+        hint: The type: a dataclass of facts, or what the fields of one are.
+    """
+    if _has_fields(hint):
+        return _row_decoder(hint)
+    if isinstance(hint, type) and issubclass(hint, date):
+        moment: _Decode = hint.fromisoformat
+        return moment
+    arguments = get_args(hint)
+    origin = get_origin(hint)
+    if origin is tuple:
+        return _sequence_decoder(arguments[0])
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping_decoder(*arguments)
+    # What may be None is decoded where it is not.
+    kinds = [each for each in arguments if each is not type(None)]
+    return decoder(kinds[0]) if kinds else None
+
+
+@cache
+def shape(hint: Any) -> str:
+    """Return the names and types of all fields, so that a changed one is noticed."""
+    if not _has_fields(hint):
+        return " ".join([str(hint), *map(shape, get_args(hint))])
+    hints = _hints(hint)
+    return f"{hint.__name__}({', '.join(f'{name}: {shape(hints[name])}' for name in _names(hint))})"
+
+
+def _has_fields(kind: Any) -> bool:
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _row_decoder(kind: Any) -> _Decode:
+    hints = _hints(kind)
+    parts = [(index, found) for index, name in enumerate(_names(kind)) if (found := decoder(hints[name]))]
+
+    def decode(row: list[Any]) -> Any:
+        for index, part in parts:
+            if row[index] is not None:
+                row[index] = part(row[index])
+        return kind(*row)
+
+    return decode
+
+
+def _sequence_decoder(element: Any) -> _Decode:
+    part = decoder(element)
+    return tuple if part is None else lambda values: tuple(map(part, values))
+
+
+def _mapping_decoder(key: Any, element: Any) -> _Decode | None:
+    of_key, part = decoder(key), decoder(element)
+    if of_key is None and part is None:
+        return None
+
+    def decode(values: dict[str, Any]) -> dict[Any, Any]:
+        return {
+            (of_key(name) if of_key else name): (part(value) if part else value)
+            for name, value in values.items()
+        }
+
+    return decode

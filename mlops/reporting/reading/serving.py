@@ -1,0 +1,25 @@
+"""Where a project's deployments are served at the moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlops.integrations.bentoml_serving import starting
+from mlops.reporting.facts import ModelsFacts
+from mlops.workspace.model import ProjectWorkspace
+
+
+def with_urls(models: ModelsFacts, workspace: ProjectWorkspace) -> ModelsFacts:
+    """Return a project's models with the addresses at which they are served.
+
+    Args:
+        models: The models.
+        workspace: The project; only its directory is used.
+    """
+    served: dict[str, list[str]] = {}
+    for server in starting.running(workspace):
+        served.setdefault(str(server["tag"]), []).append(str(server["url"]))
+    if not served:
+        return models
+    deployments = [replace(each, urls=tuple(served.get(each.tag, ()))) for each in models.deployments]
+    return replace(models, deployments=tuple(deployments))

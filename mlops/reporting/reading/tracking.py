@@ -1,0 +1,194 @@
+"""What a project's MLflow store holds: straight from its SQLite file, else through MLflow's own API."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from mlops.integrations.mlflow_tracking import MLflowTracking, metrics, queries, server, store
+from mlops.integrations.mlflow_tracking.recording import DATA_TAG_PREFIX
+from mlops.integrations.mlflow_tracking.versions import COPIED_FROM
+from mlops.reporting.facts import Gap, RunsFacts
+from mlops.reporting.reading import days, runs, statements
+from mlops.reporting.reading.metric_modes import is_result
+from mlops.reporting.reading.runs import MetricRow, RunRow
+from mlops.workspace.tools import ToolContext
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """What a tracking store holds.
+
+    Args:
+        runs: The runs.
+        models: Number of registered models.
+        versions: The registered versions: short name and version of each.
+        production: Short name to the version in production.
+        by_day: Day to the number of versions registered then.
+        gaps: What is not known of versions.
+    """
+
+    runs: RunsFacts = field(default_factory=RunsFacts)
+    models: int = 0
+    versions: frozenset[tuple[str, str]] = frozenset()
+    production: Mapping[str, str] = field(default_factory=dict)
+    by_day: days.Days = field(default_factory=dict)
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    name: str
+    version: str
+    created: int | None
+    production: bool
+    copied: bool
+    run: bool
+    data: bool
+    commit: bool
+
+
+def file_of(context: ToolContext) -> Path | None:
+    """Return the SQLite file of a project's store; None if it is a server.
+
+    Args:
+        context: The project.
+    """
+    uri = context.settings.mlflow_tracking_uri
+    return store.database_path(context.workspace) if uri is None else server.sqlite_file(uri)
+
+
+def read_file(path: Path, context: ToolContext, *, modes: Mapping[str, str], first: date) -> Tracked | None:
+    """Read a SQLite file; None if its tables are of an MLflow that is not known here.
+
+    Every statement is on its own, so that a run that writes at the same time waits for none longer than for
+    that one.
+
+    Args:
+        path: The file.
+        context: The project.
+        modes: What the project says of its metrics.
+        first: The earliest day that is counted by day.
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+    """
+    tracking = MLflowTracking(context)
+    if metrics.waiting(tracking.uri):
+        tracking.flush_store("collect")
+    experiment = None if tracking.embedded else tracking.experiment_name
+    prefix = "" if tracking.embedded else tracking.model_prefix
+    scope = (experiment, experiment)
+    with store.reading(path) as connection:
+        schema = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        if schema is None or schema[0] not in queries.KNOWN_SCHEMAS:
+            return None
+        facts = runs.tally((RunRow(*row) for row in connection.execute(statements.RUNS, scope)), first=first)
+        found = (MetricRow(*row) for row in connection.execute(statements.METRICS, scope))
+        best = runs.best_of((row for row in found if is_result(row.metric)), modes=modes)
+        names = {name for (name,) in connection.execute(statements.MODELS, (prefix, prefix))}
+        rows = connection.execute(statements.VERSIONS).fetchall() if names else []
+    versions = [_Version(name, str(number), *rest) for name, number, *rest in rows if name in names]
+    return _tracked(
+        replace(facts, best=best), len(names), versions, prefix=tracking.model_prefix, first=first
+    )
+
+
+def read_server(context: ToolContext, *, modes: Mapping[str, str], first: date) -> Tracked:
+    """Read a store through MLflow's API, which is imported for it.
+
+    Args:
+        context: The project.
+        modes: What the project says of its metrics.
+        first: The earliest day that is counted by day.
+
+    Raises:
+        IntegrationError: The server cannot be reached, or refuses.
+    """
+    tracking = MLflowTracking(context)
+    known: dict[str, tuple[bool, bool]] = {}
+    measured: list[MetricRow] = []
+
+    def counted() -> Iterator[RunRow]:
+        for run in tracking.each_run():
+            tags, started = run["tags"], _milliseconds(run["start_time"])
+            known[run["run_id"]] = _origin(tags)
+            if run["status"] == "FINISHED" and queries.MONITORING_TAG not in tags:
+                measured.extend(
+                    MetricRow(metric, value, run["run_id"], run["run_name"], started)
+                    for metric, value in run["metrics"].items()
+                    if is_result(metric) and not math.isnan(value)
+                )
+            if not tags.keys() & set(queries.PARTS):
+                ended = _milliseconds(run["end_time"])
+                yield RunRow(
+                    run["run_id"], run["run_name"], run["status"], started, ended, run["pipeline_name"]
+                )
+
+    facts = runs.tally(counted(), first=first)
+    best = runs.best_of(measured, modes=modes)
+    versions = [_from_server(row, known, tracking) for row in tracking.model_versions()]
+    models = int(tracking.summary()["models"])
+    return _tracked(replace(facts, best=best), models, versions, prefix=tracking.model_prefix, first=first)
+
+
+def _tracked(
+    facts: RunsFacts, models: int, versions: Iterable[_Version], *, prefix: str, first: date
+) -> Tracked:
+    every = list(versions)
+    short = [(each.name.removeprefix(prefix), each.version) for each in every]
+    moments = (
+        (day, "versions")
+        for each in every
+        if each.created is not None and (day := days.day_of(each.created)) >= first
+    )
+    return Tracked(
+        facts,
+        models,
+        frozenset(short),
+        {name: version for (name, version), each in zip(short, every, strict=True) if each.production},
+        days.counted(moments),
+        tuple(
+            Gap(f"model:{each.name}:{each.version}", missing)
+            for each in every
+            if not each.copied
+            for missing in ("run", "data", "commit")
+            if not getattr(each, missing)
+        ),
+    )
+
+
+def _from_server(
+    row: queries.ModelRow, known: Mapping[str, tuple[bool, bool]], tracking: MLflowTracking
+) -> _Version:
+    data, commit = _origin(row.tags)
+    if row.run_id is not None and row.run_id in known:
+        of_run = known[row.run_id]
+        data, commit = data or of_run[0], commit or of_run[1]
+        # The uses of data sets are asked for only where nothing else tells.
+        data = data or any(use["source_type"] == statements.DVC for use in tracking.datasets(row.run_id))
+    return _Version(
+        row.name,
+        row.version,
+        _milliseconds(row.created_at),
+        production=statements.PRODUCTION in row.aliases,
+        copied=COPIED_FROM in row.tags,
+        run=row.run_id in known,
+        data=data,
+        commit=commit,
+    )
+
+
+def _origin(tags: Mapping[str, str]) -> tuple[bool, bool]:
+    """Say whether tags name a data version, and whether a commit."""
+    return any(key.startswith(DATA_TAG_PREFIX) for key in tags), any(
+        key in tags for key in statements.COMMITS
+    )
+
+
+def _milliseconds(moment: Any) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1000)
