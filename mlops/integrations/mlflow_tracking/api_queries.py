@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mlops.integrations.mlflow_tracking.queries import (
-    PARTS,
+from mlops.integrations.mlflow_tracking.queries import PARTS, ModelRow
+from mlops.integrations.mlflow_tracking.run_query import RunQuery, in_order
+from mlops.integrations.mlflow_tracking.run_record import (
     PIPELINE_TAG,
-    ModelRow,
+    MetricPoint,
     dataset,
     ordered,
     record,
+    restored,
 )
-from mlops.integrations.mlflow_tracking.run_query import RunQuery, in_order
+from mlops.integrations.mlflow_tracking.runs import PARENT_TAG
 
 # What every kind of MLflow search accepts in one page.
 _PAGE: Final = 1000
@@ -40,10 +42,13 @@ class ApiReader:
         # A value with both kinds of quotes cannot be written in MLflow's filter language.
         if query.pipeline is not None and '"' not in query.pipeline:
             conditions.append(f'tags."{PIPELINE_TAG}" = "{query.pipeline}"')
+        if query.parent is not None:
+            conditions.append(f"tags.`{PARENT_TAG}` = '{query.parent}'")
         if query.status is not None:
             conditions.append(f"attributes.status = '{query.status}'")
+        end = None if query.limit is None else query.offset + query.limit
         # MLflow sorts missing values and names differently; anything but the plain order is sorted here.
-        enough = query.limit if query.by_start else None
+        enough = end if query.by_start else None
         found: list[dict[str, Any]] = []
         if query.limit == 0:
             return found
@@ -57,7 +62,7 @@ class ApiReader:
                 found.append(entry)
             if enough is not None and len(found) >= enough:
                 break
-        return found if query.by_start else in_order(query)(found)[: query.limit]
+        return (found if query.by_start else in_order(query)(found))[query.offset : end]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """Return one run, or None if the project has none of that id."""
@@ -80,6 +85,16 @@ class ApiReader:
     def measured(self) -> int:
         """Return the number of runs that have a metric."""
         return sum(bool(run.data.metrics) for run in self._search("", page=_PAGE))
+
+    def history(self, run_id: str, metric: str) -> Iterator[MetricPoint]:
+        """Yield every value a metric of a run had, by step and time; none for a run that is not there."""
+        if self._get(run_id) is None:
+            return
+        points = [
+            MetricPoint(point.step, point.timestamp, restored(float(point.value)))
+            for point in self._client.get_metric_history(run_id, metric)
+        ]
+        yield from sorted(points)
 
     def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
         """Return the run id and the dataset of each use, of one run or of all."""

@@ -13,6 +13,7 @@ from mlops.files import Usage, measure
 from mlops.integrations.mlflow_tracking import lineage, metrics, queries, run_query, server, store
 from mlops.integrations.mlflow_tracking.comparison import RunComparison, compare
 from mlops.integrations.mlflow_tracking.connection import StoreConnection
+from mlops.integrations.mlflow_tracking.run_record import MetricPoint
 from mlops.workspace.tools import Link, ToolHealth, ToolState, installed_version
 
 # More than the models of a project: each may have one run that monitoring made.
@@ -34,6 +35,8 @@ class StoreInspection(StoreConnection):
         order_by: str | None = None,
         limit: int | None = 100,
         steps: bool = True,
+        offset: int = 0,
+        parent: str | None = None,
     ) -> list[dict[str, Any]]:
         """Return the project's runs, newest first.
 
@@ -46,6 +49,8 @@ class StoreInspection(StoreConnection):
             limit: At most so many; None for all.
             steps: Whether the runs of single steps of pipelines, and those that monitoring made, are among
                 them.
+            offset: Leave out so many of the first, to read page by page.
+            parent: Only the runs nested in this one, such as the steps of a pipeline's run.
 
         Returns:
             Dictionaries with ``run_id``, ``run_name``, ``pipeline_name`` (or None), ``status``,
@@ -63,6 +68,8 @@ class StoreInspection(StoreConnection):
             workspace=self.project,
             operation="list_runs",
             steps=steps,
+            offset=offset,
+            parent=parent,
         )
         with self._reading("list_runs") as reader:
             return [] if reader is None else reader.runs(query)
@@ -72,6 +79,17 @@ class StoreInspection(StoreConnection):
         with self._reading("each_run") as reader:
             if reader is not None:
                 yield from reader.each_run()
+
+    def metric_history(self, run_id: str, metric: str) -> Iterator[MetricPoint]:
+        """Yield every value that a metric of a run had, by step and then by time.
+
+        Args:
+            run_id: The run; one that the project does not have has no values.
+            metric: The metric's name.
+        """
+        with self._reading("metric_history") as reader:
+            if reader is not None:
+                yield from reader.history(run_id, metric)
 
     def measured_runs(self) -> int:
         """Return how many runs have a metric."""

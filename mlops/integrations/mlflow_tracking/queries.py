@@ -6,23 +6,29 @@ many projects stays quick; the database is opened read-only.
 
 from __future__ import annotations
 
-import json
-import math
 import sqlite3
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from mlops.integrations.mlflow_tracking.run_query import STATUSES, RunQuery
+from mlops.integrations.mlflow_tracking.run_query import RunQuery
+from mlops.integrations.mlflow_tracking.run_record import (
+    PIPELINE_TAG,
+    MetricPoint,
+    dataset,
+    moment,
+    ordered,
+    record,
+    restored,
+)
+from mlops.integrations.mlflow_tracking.runs import PARENT_TAG
 from mlops.integrations.mlflow_tracking.store import reading
 
 # The alembic heads whose tables are read directly: MLflow 3.17.
 KNOWN_SCHEMAS: Final = frozenset({"dc11669786a5"})
-PIPELINE_TAG: Final = "mlops.pipeline"
 # The run of a single step of a pipeline, nested in the pipeline's.
 STEP_TAG: Final = "mlops.step"
 # The run that has what checks of a model found while no run was open.
@@ -45,7 +51,6 @@ _SORTED_BY: Final = {
     " WHERE m.run_uuid = r.run_uuid AND m.key = ? AND NOT m.is_nan)",
     "params": "(SELECT p.value FROM params p WHERE p.run_uuid = r.run_uuid AND p.key = ?)",
 }
-_INPUT_CONTEXT: Final = "mlflow.data.context"
 _PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 
 
@@ -89,6 +94,9 @@ class Reader(Protocol):
 
     def measured(self) -> int:
         """Return the number of runs that have a metric."""
+
+    def history(self, run_id: str, metric: str) -> Iterator[MetricPoint]:
+        """Yield every value a metric of a run had, by step and time; none for a run that is not there."""
 
     def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
         """Return the run id and the dataset of each use, of one run or of all."""
@@ -134,9 +142,10 @@ class SqliteReader:
     def runs(self, query: RunQuery) -> list[dict[str, Any]]:
         """Return runs as plain values, in the order asked for."""
         conditions, values = self._scope()
-        if query.pipeline is not None:
-            conditions += " AND r.run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)"
-            values += [PIPELINE_TAG, query.pipeline]
+        for tag, value in ((PIPELINE_TAG, query.pipeline), (PARENT_TAG, query.parent)):
+            if value is not None:
+                conditions += " AND r.run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)"
+                values += [tag, value]
         if query.status is not None:
             conditions += " AND r.status = ?"
             values.append(query.status)
@@ -144,9 +153,10 @@ class SqliteReader:
             conditions += _NO_PARTS
         if query.key is not None:
             values.append(query.key)
-        values.append(-1 if query.limit is None else query.limit)
+        values += [-1 if query.limit is None else query.limit, query.offset]
         order = f"{_SORTED_BY[query.field]} {'DESC' if query.descending else 'ASC'} NULLS LAST"
-        return self._select(f"{conditions} ORDER BY {order}, r.start_time DESC, r.run_uuid LIMIT ?", values)
+        order += ", r.start_time DESC, r.run_uuid LIMIT ? OFFSET ?"
+        return self._select(f"{conditions} ORDER BY {order}", values)
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """Return one run, or None if the project has none of that id."""
@@ -192,6 +202,19 @@ class SqliteReader:
                 values,
             ).fetchone()
         return int(count)
+
+    def history(self, run_id: str, metric: str) -> Iterator[MetricPoint]:
+        """Yield every value a metric of a run had, by step and time; none for a run that is not there."""
+        conditions, values = self._scope()
+        with reading(self._path) as connection:
+            rows = connection.execute(
+                "SELECT m.step, m.timestamp, CASE WHEN m.is_nan THEN 'nan' ELSE m.value END FROM metrics m"  # noqa: S608
+                f" WHERE m.run_uuid = ? AND m.key = ? AND EXISTS (SELECT 1 {conditions}"
+                " AND r.run_uuid = m.run_uuid) ORDER BY m.step, m.timestamp, m.value",
+                [run_id, metric, *values],
+            )
+            for step, at, value in rows:
+                yield MetricPoint(step, at, restored(float(value)))
 
     def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
         """Return the run id and the dataset of each use, of one run or of all."""
@@ -275,7 +298,7 @@ class SqliteReader:
                 str(version),
                 run_id or None,
                 str(source or ""),
-                _moment(created),
+                moment(created),
                 tags.get((name, version), {}),
                 tuple(aliases.get((name, version), ())),
             )
@@ -322,63 +345,6 @@ class SqliteReader:
             )
             for run_id, name, status, start, end in rows
         ]
-
-
-def record(
-    run_id: str,
-    name: str | None,
-    status: str,
-    start: int | None,
-    end: int | None,
-    *,
-    params: dict[str, str],
-    metrics: dict[str, float],
-    tags: dict[str, str],
-) -> dict[str, Any]:
-    """Return one run in the form the library gives runs in; times are milliseconds since the epoch."""
-    return {
-        "run_id": run_id,
-        "run_name": name or "",
-        "pipeline_name": tags.get(PIPELINE_TAG),
-        "status": status,
-        "start_time": _moment(start),
-        "end_time": _moment(end),
-        "duration": None if start is None or not end else (end - start) / 1000,
-        "params": params,
-        "metrics": {key: _restored(value) for key, value in metrics.items()},
-        "tags": tags,
-    }
-
-
-def dataset(name: str, digest: str, kind: str, source: str, tags: dict[str, str]) -> dict[str, Any]:
-    """Return one use of a dataset in the form the library gives it in."""
-    try:
-        parsed = json.loads(source)
-    except ValueError:
-        parsed = None
-    return {
-        "name": name,
-        "digest": digest,
-        "source": parsed if isinstance(parsed, dict) else {"uri": source},
-        "source_type": kind,
-        "context": tags.get(_INPUT_CONTEXT),
-        "tags": {key: value for key, value in tags.items() if key != _INPUT_CONTEXT},
-    }
-
-
-def _moment(milliseconds: int | None) -> datetime | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
-
-
-def _restored(value: float) -> float:
-    # MLflow stores an infinity as the largest float.
-    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
-
-
-def ordered(counts: dict[str, int]) -> dict[str, int]:
-    """Return counts by status in the order of a run's life."""
-    known = {status: counts[status] for status in STATUSES if status in counts}
-    return known | {status: counts[status] for status in sorted(counts) if status not in known}
 
 
 def _grouped(

@@ -30,6 +30,8 @@ class RunQuery:
         descending: Largest, or latest, first.
         limit: At most so many; None for all.
         steps: Whether the runs of single steps of pipelines, and those that monitoring made, are among them.
+        offset: Leave out so many of the first.
+        parent: Only runs nested in this run.
     """
 
     pipeline: str | None = None
@@ -39,6 +41,8 @@ class RunQuery:
     descending: bool = True
     limit: int | None = None
     steps: bool = True
+    offset: int = 0
+    parent: str | None = None
 
     @property
     def by_start(self) -> bool:
@@ -55,6 +59,8 @@ def parse(
     workspace: str,
     operation: str,
     steps: bool = True,
+    offset: int = 0,
+    parent: str | None = None,
 ) -> RunQuery:
     """Check what the caller asked for.
 
@@ -67,6 +73,8 @@ def parse(
         workspace: The project, for errors.
         operation: The calling method, for errors.
         steps: Whether the runs of single steps of pipelines, and those that monitoring made, are among them.
+        offset: A number of at least 0: so many of the first are left out.
+        parent: The id of the run they are nested in, or None.
 
     Raises:
         IntegrationError: Naming the argument and what it accepts.
@@ -75,13 +83,22 @@ def parse(
     def wrong(message: str, hint: str) -> IntegrationError:
         return IntegrationError(message, tool="mlflow", operation=operation, workspace=workspace, hint=hint)
 
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
-        raise wrong(
-            f"limit must be a whole number of at least 0, or None for all, not {limit!r}", "pass limit=100"
-        )
+    for name, number in (("limit", limit), ("offset", offset)):
+        if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
+            other = ", or None for all" if name == "limit" else ""
+            raise wrong(
+                f"{name} must be a whole number of at least 0{other}, not {number!r}", f"pass {name}=100"
+            )
     if status is not None and status.upper() not in STATUSES:
         raise wrong(f"There is no run status {status!r}", f"statuses are: {', '.join(STATUSES)}")
-    wanted = RunQuery(pipeline=pipeline, status=status.upper() if status else None, limit=limit, steps=steps)
+    wanted = RunQuery(
+        pipeline=pipeline,
+        status=status.upper() if status else None,
+        limit=limit,
+        steps=steps,
+        offset=offset,
+        parent=parent,
+    )
     if order_by is None:
         return wanted
     match = _ORDER.match(order_by.strip())
