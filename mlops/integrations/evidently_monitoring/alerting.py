@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -39,6 +39,14 @@ class AlertVerbs:
         name, _ = self.split_model(model, "history")
         records = history.read(self._history_file)[::-1]
         return [record for record in records if name is None or record["model"] == name][:limit]
+
+    def each_check(self, *, since: datetime | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the checks of all models as ``history`` gives them, reading no more than is asked for.
+
+        Args:
+            since: Leave out those made before, aware; None for none.
+        """
+        return history.backwards(self._history_file, since=since)
 
     def history_frame(self, model: str | None = None, limit: int | None = None) -> pd.DataFrame:
         """Return the checks made as a data frame, the oldest first, one row under the time of each.

@@ -90,9 +90,26 @@ def newest(path: Path, model: str | None) -> Iterator[dict[str, Any]]:
         model: The model's name; None for the checks of no model.
     """
     wanted = model.encode() if model is not None else None
-    for line in reversed([*_whole_lines(path)]):
-        if (head := _HEAD.match(line)) and head[2] == wanted:
-            yield parse(line)
+    return (parse(line) for line, head in _backwards(path) if head[2] == wanted)
+
+
+def backwards(path: Path, *, since: datetime | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the checks of all models, newest first, parsing only those that are asked for.
+
+    A line that cannot be understood is left out, as by ``read``.
+
+    Args:
+        path: The file.
+        since: Leave out those made before, aware; None for none.
+    """
+    for line, head in _backwards(path):
+        try:
+            if since is not None and datetime.fromisoformat(head[3].decode()) < since:
+                continue
+            check = parse(line)
+        except ValueError:
+            continue
+        yield check
 
 
 def to_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -121,6 +138,13 @@ def to_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     measured = [name for name in frame.columns if "." in name]
     frame[measured] = frame[measured].astype("float64")
     return frame[[*(name for name in frame.columns if name != "alerts"), "alerts"]]
+
+
+def _backwards(path: Path) -> Iterator[tuple[bytes, re.Match[bytes]]]:
+    """Yield the lines of checks, the last first, each with the values that stand at its beginning."""
+    for line in reversed([*_whole_lines(path)]):
+        if head := _HEAD.match(line):
+            yield line, head
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
