@@ -23,8 +23,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mlops import MLOpsClient
-from mlops.reporting.status import collect, render
+from mlops import MLOpsClient, StatusReport
+from mlops.reporting.status import render
 
 console = Console(highlight=False)
 
@@ -160,7 +160,7 @@ def main() -> None:
     console.print(str(client.trace("model")), markup=False, soft_wrap=True)
 
     console.print(f"\n[bold]All projects[/bold], in {clients[0].manager.base_path}")
-    console.print(render(collect(clients[0].manager)))
+    console.print(render(StatusReport.collect(manager=clients[0].manager)))
     for client in clients:
         client.close()
     console.print(

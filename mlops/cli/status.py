@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
+from mlops.cli.arguments import ProjectOrAll
 from mlops.cli.output import JsonOption, console, manager_of, print_json
+from mlops.cli.progress import count_bar
 
 app = typer.Typer()
 
 
 @app.command()
-def status(
-    context: typer.Context,
-    project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Show what every project, or one, holds in each tool."""
-    from mlops.reporting.status import collect, render
+def status(context: typer.Context, project: ProjectOrAll = None, json: JsonOption = False) -> None:
+    """Show all projects, or one, side by side; what cannot be read is a red line below."""
+    from mlops.reporting.report import StatusReport
+    from mlops.reporting.status import render
 
-    rows = collect(manager_of(context), project)
+    manager = manager_of(context)
+    with count_bar("Reading projects") as progress:
+        report = StatusReport.collect(
+            projects=None if project is None else [project], manager=manager, progress=progress
+        )
     if json:
-        print_json([row.to_dict() for row in rows])
+        print_json(report.to_dict())
     else:
-        console().print(render(rows))
+        console().print(render(report))
 
 
 @app.callback()

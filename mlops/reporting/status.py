@@ -1,68 +1,31 @@
-"""The cross-project table: one row per project, one state per tool."""
+"""All projects side by side: one row each, and below them what could not be read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
-from mlops.client.inventory import tool_status
-from mlops.files import measure
-from mlops.workspace import tools
-from mlops.workspace.model import ProjectWorkspace
-from mlops.workspace.opening import resolve_for
+from mlops.files import human_bytes
+from mlops.reporting.facts import CheckFacts, ProjectReport, StorageFacts
+from mlops.reporting.formatting import ago
+from mlops.reporting.wording import counted, one_line
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from mlops.workspace import WorkspaceManager
+    from mlops.reporting.report import StatusReport
+
+_COLUMNS: Final = ("project", "runs", "last run", "data", "models", "bentos", "drifted columns", "disk")
+_NUMBERS: Final = ("runs", "data", "models", "bentos", "disk")
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectStatus:
-    """What one project holds.
-
-    Args:
-        project_name: The project.
-        state: ``ready`` or ``corrupt``.
-        tools: Per tool: its state, location, version, error and summary.
-        total_bytes: What the workspace costs on disk, hard links counted once.
-        error: Why it is corrupt.
-    """
-
-    project_name: str
-    state: str
-    tools: dict[str, dict[str, Any]] = field(default_factory=dict)
-    total_bytes: int = 0
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "project_name": self.project_name,
-            "state": self.state,
-            "tools": self.tools,
-            "total_bytes": self.total_bytes,
-            "error": self.error,
-        }
-
-
-def collect(manager: WorkspaceManager, project_name: str | None = None) -> list[ProjectStatus]:
-    """Return the status of one project or of all, sorted by name.
+def render(report: StatusReport) -> Group:
+    """Return a report as one table for people, with what is wrong below it in red.
 
     Args:
-        manager: The base.
-        project_name: One project.
-
-    Raises:
-        WorkspaceNotFoundError: There is no project of that name.
+        report: What to show.
     """
-    workspaces = manager.list_workspaces() if project_name is None else [manager.get_workspace(project_name)]
-    return [_status(workspace, manager) for workspace in workspaces]
-
-
-def render(rows: list[ProjectStatus]) -> Group:
-    """Return the status of projects as a table for people, with what is wrong below it."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -73,76 +36,69 @@ def render(rows: list[ProjectStatus]) -> Group:
         table.add_column(
             column, justify="right" if column in _NUMBERS else "left", no_wrap=column == "project"
         )
-    for row in rows:
-        table.add_row(*map(Text, _cells(row) if row.error is None else [row.project_name]))
-    return Group(table, *(Text(line, style="red") for line in problems(rows)))
+    for project in report.projects:
+        cells = _cells(project, report.generated_at) if project.tools else (project.project_name,)
+        table.add_row(*map(Text, cells))
+    return Group(table, *(Text(line, style="red") for line in problems(report.projects)))
 
 
-def problems(rows: list[ProjectStatus]) -> list[str]:
-    """Return one line for every corrupt project and every tool in trouble."""
-    lines = []
-    for row in rows:
-        if row.error:
-            lines.append(f"{row.project_name}: {row.error}")
-        for tool, held in row.tools.items():
-            if held["error"]:
-                lines.append(f"{row.project_name}: {tool} is {held['state']}: {held['error']}")
-    return lines
+def problems(projects: Iterable[ProjectReport]) -> list[str]:
+    """Return one line for every project and every tool in trouble.
 
-
-_COLUMNS = ("project", "runs", "last run", "data", "models", "bentos", "drifted columns", "disk")
-_NUMBERS = ("runs", "data", "models", "bentos", "disk")
-
-
-def _cells(row: ProjectStatus) -> list[str]:
-    held = {tool: status["summary"] for tool, status in row.tools.items()}
-    runs, data = held.get("mlflow", {}), held.get("dvc", {})
-    bentos, checks = held.get("bentoml", {}), held.get("evidently", {})
-    by_status: dict[str, int] = runs.get("runs_by_status", {})
-    failed, unpushed = by_status.get("FAILED", 0), data.get("unpushed", 0)
+    Args:
+        projects: What a report says of each.
+    """
     return [
-        row.project_name,
-        f"{runs.get('runs', 0)}" + (f", {failed} failed" if failed else ""),
-        _last_run(runs.get("last_run")),
-        f"{data.get('versions', 0)}" + (f", {unpushed} unpushed" if unpushed else ""),
-        f"{runs.get('model_versions', 0)}",
-        f"{bentos.get('bentos', 0)}",
-        _drift(checks.get("last_check")),
-        f"{row.total_bytes / 1e6:.1f} MB",
+        f"{project.project_name}: "
+        + (f"{trouble.tool} is {trouble.state}: " if trouble.tool else "")
+        + one_line(trouble.message)
+        for project in projects
+        for trouble in project.troubles
     ]
 
 
-def _last_run(run: dict[str, Any] | None) -> str:
-    if not run:
-        return "-"
-    started = run["start_time"]
-    moment = datetime.fromisoformat(started) if isinstance(started, str) else started
-    ended_well = run["status"] == "FINISHED"
-    return _ago(moment) if ended_well else f"{run['status']}, {_ago(moment)}"
+def _cells(project: ProjectReport, now: datetime) -> tuple[str, ...]:
+    runs, data = project.runs, project.data
+    failed = runs.by_status.get("FAILED", 0)
 
+    def number(count: int, tool: str, more: str = "") -> str:
+        # Nothing was found where nothing could be read.
+        return "?" if not count and project.tools.get(tool) == "unavailable" else f"{count:,}{more}"
 
-def _ago(moment: datetime) -> str:
-    seconds = max((datetime.now(UTC) - moment).total_seconds(), 0)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return "just now"
-
-
-def _drift(check: dict[str, Any] | None) -> str:
-    if check is None:
-        return "-"
-    count = f"{check['n_drifted']} of {check['n_columns']}"
-    return f"{count}, DRIFT" if check["drift_detected"] else count
-
-
-def _status(workspace: ProjectWorkspace, manager: WorkspaceManager) -> ProjectStatus:
-    if workspace.error:
-        return ProjectStatus(workspace.project_name, workspace.state, error=workspace.error)
-    context = tools.ToolContext(workspace, resolve_for(workspace, root=manager.location.root).settings)
-    return ProjectStatus(
-        workspace.project_name,
-        workspace.state,
-        {tool: tool_status(context, tool) for tool in tools.registered()},
-        measure(workspace.root_path).bytes,
+    return (
+        project.project_name,
+        number(runs.total, "mlflow", f", {failed:,} failed" if failed else ""),
+        _last_run(project, now),
+        number(data.versions, "dvc", f", {data.unpushed:,} unpushed" if data.unpushed else ""),
+        number(project.models.versions, "mlflow"),
+        number(len(project.models.deployments), "bentoml"),
+        _drift(project.monitoring.last, len(project.monitoring.open_alerts)),
+        _disk(project.storage),
     )
+
+
+def _last_run(project: ProjectReport, now: datetime) -> str:
+    last = project.runs.last
+    if last is None or last.started_at is None:
+        return "-"
+    began = ago(last.started_at, now)
+    return began if last.status == "FINISHED" else f"{last.status}, {began}"
+
+
+def _drift(checks: Sequence[CheckFacts], alerts: int) -> str:
+    if not checks:
+        return "-"
+    # Of several models the one in the worst state.
+    worst = max(checks, key=lambda check: (check.drift_detected, check.drift_share or 0.0))
+    parts = [f"{worst.n_drifted} of {worst.n_compared}"]
+    if worst.drift_detected:
+        parts.append("DRIFT")
+    if alerts:
+        parts.append(counted(alerts, "alert"))
+    return ", ".join(parts)
+
+
+def _disk(storage: StorageFacts) -> str:
+    used = human_bytes(storage.total_bytes)
+    over = [f"{row.scope} over its {row.state} limit" for row in storage.quota if row.state != "ok"]
+    return ", ".join([used, *over])

@@ -48,11 +48,9 @@ def test_the_life_of_a_project(base: Path) -> None:
 
 def test_a_new_project_is_shown_with_nothing_in_it(base: Path) -> None:
     mlops("--base-path", str(base), "init", "churn")
-    (row,) = json.loads(mlops("--base-path", str(base), "status", "--json").stdout)
+    (row,) = json.loads(mlops("--base-path", str(base), "status", "--json").stdout)["projects"]
     assert row["project_name"] == "churn"
-    assert {tool: held["state"] for tool, held in row["tools"].items()} == dict.fromkeys(
-        ("bentoml", "dvc", "evidently", "mlflow"), "not-created"
-    )
+    assert row["tools"] == dict.fromkeys(("bentoml", "dvc", "evidently", "mlflow"), "not-created")
     assert mlops("--base-path", str(base), "runs", "churn", "--json").stdout.strip() == "[]"
 
 
