@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from mlops.cli.arguments import Projects
 from mlops.cli.output import JsonOption, console, manager_of
 from mlops.errors import ConfigError
 from mlops.reporting.gates import MEANINGS, Gate, evaluate, parse
@@ -33,7 +34,7 @@ _HELP: Final = "\n\n".join(
 @app.command(help=_HELP)
 def report(
     context: typer.Context,
-    projects: Annotated[list[str] | None, typer.Argument(help="Only these projects; all by default.")] = None,
+    projects: Projects = None,
     format_: Annotated[
         Format | None,
         typer.Option("--format", help="How to show it.", show_default="what FILE ends with, else table"),
@@ -67,7 +68,7 @@ def report(
     collected = _collect(context, projects)
     if output is not None:
         typer.echo(f"Written: {write(collected, output, shown)}")
-    elif shown is Format.TABLE:
+    elif shown is Format.TABLE and sys.stdout.isatty():
         from mlops.reporting.terminal import tables_of
 
         console().print(tables_of(collected))

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from mlops.reporting.gates import MEANINGS, evaluate
+from mlops.reporting.cells import Cell, Table
+from mlops.reporting.gates import MEANINGS
 from mlops.reporting.summary import summary
-from mlops.reporting.tables import Cell, Table, tables
+from mlops.reporting.tables import tables
 from mlops.reporting.wording import moment, one_line
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ def render(report: StatusReport) -> str:
     Args:
         report: What to show.
     """
-    made = tables(report.projects, evaluate(report.projects))
+    made = tables(report)
     head = [
         "# Status report",
         f"{moment(report.generated_at)} UTC of {code(one_line(report.base_path))}",
-        " · ".join(f"{label} **{_text(value)}**" for label, value in summary(report.projects)),
+        " · ".join(f"{label} **{_text(value)}**" for label, value in summary(report.totals)),
     ]
     parts = ["\n\n".join(head)]
     room = LARGEST_BYTES - _size(parts)
