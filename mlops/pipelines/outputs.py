@@ -19,6 +19,7 @@ from mlops.integrations.mlflow_tracking.pickling import REFUSALS
 from mlops.pipelines.identity import identity_of
 from mlops.pipelines.kinds import kind_of, type_name
 from mlops.workspace.model import ProjectWorkspace
+from mlops.workspace.room import require_room
 
 DIRECTORY: Final = "pipelines"
 # Larger plain values are pickled: nobody reads them as text, and it is many times faster.
@@ -107,6 +108,9 @@ class OutputStore:
 
         What is there already, and whole, is not written again. The file appears in one rename, so that a
         process that is killed leaves none that is cut short; after a power failure its hash tells.
+
+        Raises:
+            QuotaExceededError: There is no room for it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         temporary = self.root / f".{uuid.uuid4().hex}.tmp"
@@ -117,6 +121,13 @@ class OutputStore:
                 return None
             target = self.path(stored)
             if not self.is_intact(stored):
+                require_room(
+                    self._workspace,
+                    directory=DIRECTORY,
+                    adding_bytes=stored.bytes,
+                    staged_bytes=stored.bytes,
+                    operation="run",
+                )
                 target.parent.mkdir(exist_ok=True)
                 temporary.replace(target)
         finally:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import IntegrationError
+from mlops.files import measure
 from mlops.integrations.bentoml_serving import bento_model, user_service
 from mlops.integrations.bentoml_serving.builder import build
 from mlops.integrations.bentoml_serving.entries import StoreEntry
 from mlops.integrations.bentoml_serving.model_card import digest, read_card
 from mlops.integrations.bentoml_serving.store import BentoStore
+from mlops.workspace.room import require_room
 
 
 def deploy(
@@ -51,6 +53,7 @@ def deploy(
         ModelNotFoundError: The directory does not exist or holds no MLflow model.
         DataIntegrityError: The model lacks a file.
         IntegrationError: The version exists with other content, or the build failed.
+        QuotaExceededError: The project has no room for it.
     """
     project = store.workspace.project_name
     card = read_card(source, operation=operation, workspace=project)
@@ -73,6 +76,13 @@ def deploy(
                 "choose another name or version",
             )
         if stored is None:
+            require_room(
+                store.workspace,
+                directory=store.home.name,
+                adding_bytes=lambda: measure(source).bytes,
+                linked=source.resolve().is_relative_to(store.workspace.mlflow_path.resolve()),
+                operation=operation,
+            )
             with store.scratch("model", operation) as (staging, _):
                 content = bento_model.write(
                     source,

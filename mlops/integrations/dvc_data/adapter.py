@@ -65,6 +65,7 @@ class DVCData:
             DataIntegrityError: The data changed while it was read; no version was recorded.
             IntegrationError: Something in it cannot be versioned, or the pointer's place is taken.
             IsolationError: The path is in the project's own DVC storage, or has it inside.
+            QuotaExceededError: The project has no room for it.
         """
         from mlops.integrations.dvc_data.adding import add
 
@@ -90,6 +91,7 @@ class DVCData:
             DataIntegrityError: Neither the cache nor the remote has an object; everything else was pushed.
             IntegrationUnavailableError: The remote cannot be reached.
             IntegrationNotInstalledError: DVC's plug-in for the remote's URL is missing.
+            QuotaExceededError: The remote is in the workspace, which has no room for it.
         """
         from mlops.integrations.dvc_data.pushing import push
 
@@ -130,6 +132,7 @@ class DVCData:
             ConfirmationRequiredError: A file has content that no version holds.
             IsolationError: The place was recorded by another workspace, of which this is a copy.
             IntegrationUnavailableError: The remote is needed and cannot be reached.
+            QuotaExceededError: The cache has no room for what is only in the remote.
         """
         from mlops.integrations.dvc_data.pulling import pull
 

@@ -21,6 +21,7 @@ from mlops.integrations.dvc_data.progress import Meter
 from mlops.integrations.dvc_data.snapshot import Snapshot
 from mlops.integrations.dvc_data.vault import SLOT_POINTER, Vault
 from mlops.integrations.dvc_data.versions import DataVersion
+from mlops.workspace.room import require_room
 
 
 def add(vault: Vault, path: str | Path, operation: Operation, meter: Meter, *, pointer: bool) -> DataVersion:
@@ -170,6 +171,12 @@ class _Addition:
             again = _walk(self._vault, self._ledger, self._source, self._operation)
             if changes := again.changes(seen, exact=True):
                 raise _changed(self._source, changes, self._operation)
+            require_room(
+                self._vault.workspace,
+                directory=self._vault.root.name,
+                adding_bytes=lambda: self._new_bytes(staged),
+                operation=self._operation.name,
+            )
             for md5, copy in staged.items():
                 self._vault.cache.take(md5, copy)
             return objects.store_listing(self.hashes, staging) if seen.directory else self.hashes[""]
@@ -192,6 +199,10 @@ class _Addition:
             else:
                 staged[md5] = copy
         return staged
+
+    def _new_bytes(self, staged: Mapping[str, str]) -> int:
+        sizes = {md5: Path(copy).stat().st_size for md5, copy in staged.items()}
+        return sum(size for md5, size in sizes.items() if self._vault.cache.size(md5) is None)
 
     def _copy(self, name: str, copy: str) -> str:
         path = f"{self._source}/{name}" if name else str(self._source)

@@ -17,6 +17,7 @@ from mlops.integrations.dvc_data.pulling import pull, refuse_overwriting
 from mlops.integrations.dvc_data.selection import Selected, Selection, Target
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.dvc_data.versions import DataVersion
+from mlops.workspace.room import require_room
 
 if TYPE_CHECKING:
     from mlops.integrations.dvc_data.objects import ObjectStore
@@ -85,6 +86,13 @@ def _copy_objects(
     if files is None:
         raise refuse_missing([f"the file list of {label}"], asked, hint=hint)
     source.download(set(files.values()), meter)
+    objects = {*files.values(), wanted.md5}
+    require_room(
+        vault.workspace,
+        directory=vault.root.name,
+        adding_bytes=lambda: sum(source.cache.size(o) or 0 for o in objects if vault.cache.size(o) is None),
+        operation=operation.name,
+    )
     needed: dict[str, int] = {}
     lost = []
     # The list of a directory comes last, so that a cache which has it has what it lists.

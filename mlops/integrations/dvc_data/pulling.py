@@ -22,6 +22,7 @@ from mlops.integrations.dvc_data.selection import Selected
 from mlops.integrations.dvc_data.snapshot import FileStat, Snapshot
 from mlops.integrations.dvc_data.vault import Vault, scratch
 from mlops.integrations.dvc_data.versions import DataVersion
+from mlops.workspace.room import require_room
 
 if TYPE_CHECKING:
     from mlops.integrations.dvc_data.objects import ObjectStore
@@ -140,7 +141,14 @@ class _Restorer:
         if doomed and not force:
             self._refuse_edits(doomed)
         missing = {name: md5 for name, md5 in wanted.items() if name not in kept}
-        self._meter.advance(sum(self._files()[name].size for name in kept))
+        there = sum(self._files()[name].size for name in kept)
+        self._meter.advance(there)
+        require_room(
+            self._vault.workspace,
+            directory=self._vault.root.name,
+            adding_bytes=lambda: self._fetched_bytes(entry.size - there, missing),
+            operation=self._operation.name,
+        )
         self._fetch(entry, missing)
         self._target.parent.mkdir(parents=True, exist_ok=True)
         identities = {name: _identity(self._files()[name]) for name in kept}
@@ -242,6 +250,11 @@ class _Restorer:
                 f"{first} changed while the version was being fetched, so nothing was restored",
                 hint="pull again when nothing writes to it",
             )
+
+    def _fetched_bytes(self, size: int, missing: dict[str, str]) -> int:
+        """Return what comes into the cache, of files with that size together; equal ones count each."""
+        cached = [self._objects.cache.size(md5) for md5 in missing.values()]
+        return size - sum(each or 0 for each in cached) if None in cached else 0
 
     def _fetch(self, entry: Entry, missing: dict[str, str]) -> None:
         failed = self._objects.download(set(missing.values()), self._meter)

@@ -14,6 +14,7 @@ from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.progress import Meter
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.dvc_data.versions import PushResult
+from mlops.workspace.room import require_room
 
 if TYPE_CHECKING:
     from mlops.integrations.dvc_data.objects import ObjectStore
@@ -58,7 +59,12 @@ def push(
     drops = vault.ledger(operation).drops
     lost = _repair(objects, plan.objects(), meter) if repair else set()
     wanted = remote.missing(plan.objects())
-    meter.expect(sum(vault.cache.size(md5) or 0 for md5 in wanted))
+    size = sum(vault.cache.size(md5) or 0 for md5 in wanted)
+    if location.path is not None and location.required is None:
+        # It is inside the workspace, and its identity is its path there.
+        directory = location.identity.partition("/")[0]
+        require_room(vault.workspace, directory=directory, adding_bytes=size, operation=operation.name)
+    meter.expect(size)
     files = sorted(md5 for md5 in wanted if not md5.endswith(".dir"))
     failed = remote.upload(files, meter)
     absent = remote.missing(files) | lost

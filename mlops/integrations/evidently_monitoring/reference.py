@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlops import jsonlines
 from mlops.errors import DataIntegrityError, ReferenceDataError
-from mlops.files import hash_file, sync_directory, write_atomic
+from mlops.files import hash_file, measure, sync_directory, write_atomic
 from mlops.integrations.evidently_monitoring import embeddings
 from mlops.integrations.evidently_monitoring.conform import joined, to_labels, to_numbers
 from mlops.integrations.evidently_monitoring.frames import TOOL
@@ -33,6 +33,7 @@ from mlops.integrations.evidently_monitoring.schema import (
     TaskSpec,
 )
 from mlops.workspace.model import now
+from mlops.workspace.room import require_room
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +105,12 @@ class ReferenceStore:
             schema["data_sha256"] = hash_file(staging / DATA_FILE)
             write_atomic(staging / SCHEMA_FILE, json.dumps(schema, indent=1))
         try:
+            require_room(
+                self._workspace,
+                directory=self._workspace.monitoring_path.name,
+                adding_bytes=lambda: measure(staging).bytes,
+                operation=operation,
+            )
             with self._workspace.lock(TOOL, timeout=self._lock_timeout, operation=operation):
                 self.directory.mkdir(parents=True, exist_ok=True)
                 if staging.is_dir() and not (target / SCHEMA_FILE).is_file():

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mlops.errors import DataNotFoundError, IntegrationError
 from mlops.files import locked
 from mlops.integrations.mlflow_tracking import routing, server, store
 from mlops.integrations.mlflow_tracking.telemetry import import_mlflow
+from mlops.workspace.room import require_room
 from mlops.workspace.tools import ToolContext
 
 
@@ -196,6 +197,25 @@ class StoreConnection:
         if not mine or found.info.lifecycle_stage != "active":
             raise self._no_run(run_id, operation)
         return found
+
+    def require_room(self, adding_bytes: Callable[[], int], *, operation: str) -> None:
+        """Raise if artifacts would take the project over its quota; a server keeps its own, without one.
+
+        Args:
+            adding_bytes: Finds out how much they are.
+            operation: The calling method, for the error.
+
+        Raises:
+            QuotaExceededError: There is no room for them.
+        """
+        workspace = self._context.workspace
+        if self._own_artifacts() is not None:
+            require_room(
+                workspace,
+                directory=workspace.mlflow_path.name,
+                adding_bytes=adding_bytes,
+                operation=operation,
+            )
 
     def forget_foreign_artifacts(self, run_id: str) -> None:
         """Drop MLflow's memory of where a run keeps its artifacts if that is not in this workspace.

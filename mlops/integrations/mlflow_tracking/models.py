@@ -85,6 +85,7 @@ class Models:
             InvalidModelNameError: The name breaks the rule.
             IsolationError: The name is another project's.
             IntegrationError: The object fits no flavour, cannot be saved, or cannot predict on its example.
+            QuotaExceededError: The project has no room for it.
         """
         operation, project = "log_model", self._tracking.project
         run = self._tracking.active_run
@@ -121,6 +122,7 @@ class Models:
         )
         with self._staging() as directory:
             package = packaging.package(request, directory / "model")
+            self._tracking.require_room(lambda: package.size_bytes, operation=operation)
             with self._registry.translated(operation):
                 return self._store(package, short, run_id=run.run_id, tags=own_tags, registered=registered)
 

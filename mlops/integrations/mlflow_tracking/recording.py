@@ -95,9 +95,10 @@ class Recorder(ABC):
         Raises:
             NoActiveRunError: No run is open here.
             DataNotFoundError: The file does not exist.
+            QuotaExceededError: The project has no room for it.
         """
         run = self._recording_run("log_artifact")
-        path = _existing(local_path, run, "log_artifact")
+        path = _storable(local_path, run, "log_artifact")
         with run.tracking.calling("log_artifact", run.run_id) as client:
             client.log_artifact(run.run_id, str(path), artifact_path)
 
@@ -111,9 +112,10 @@ class Recorder(ABC):
         Raises:
             NoActiveRunError: No run is open here.
             DataNotFoundError: The directory does not exist.
+            QuotaExceededError: The project has no room for it.
         """
         run = self._recording_run("log_artifacts")
-        path = _existing(local_dir, run, "log_artifacts")
+        path = _storable(local_dir, run, "log_artifacts")
         with run.tracking.calling("log_artifacts", run.run_id) as client:
             client.log_artifacts(run.run_id, str(path), artifact_path)
 
@@ -269,7 +271,7 @@ def data_tag(name: str) -> str:
     return DATA_TAG_PREFIX + _KEY.sub("_", name)
 
 
-def _existing(path: Path | str, run: Run, operation: str) -> Path:
+def _storable(path: Path | str, run: Run, operation: str) -> Path:
     found = Path(path)
     if not found.exists():
         raise DataNotFoundError(
@@ -279,4 +281,11 @@ def _existing(path: Path | str, run: Run, operation: str) -> Path:
             workspace=run.tracking.project,
             hint="check the path; a relative one starts at the working directory",
         )
+    run.tracking.require_room(lambda: _content_bytes(found), operation=operation)
     return found
+
+
+def _content_bytes(path: Path) -> int:
+    """Return the bytes of a file, or of the files in a directory, as copies of them take."""
+    files = (each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files)
