@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlops.errors import IntegrationUnavailableError
+from mlops.files import measure
 from mlops.integrations.mlflow_tracking import queries, store
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Leftovers:
     Args:
         deleted: The deleted runs and models.
         deleted_paths: Their directories, as far as they have any.
-        orphaned: The directories of runs and models that the store does not know.
+        orphaned: The directories, with files in them, of runs and models that the store does not know.
     """
 
     deleted: tuple[str, ...] = ()
@@ -65,7 +66,8 @@ def leftovers(tracking: MLflowTracking, *, operation: str) -> Leftovers:
     return Leftovers(
         deleted,
         tuple(path for path in present if stages.get(path.name, _ACTIVE) != _ACTIVE),
-        tuple(path for path in present if path.name not in stages),
+        # Of a run that it removes, MLflow leaves the empty directory.
+        tuple(path for path in present if path.name not in stages and measure(path).files),
     )
 
 
