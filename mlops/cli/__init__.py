@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -13,6 +15,16 @@ from typer.core import TyperCommand, TyperGroup
 from mlops.errors import MLOpsError
 
 EXIT_ERROR: Final = 1
+# The options that hold for every command; they are taken before the command and behind it.
+GLOBAL_OPTIONS: Final = ("base_path", "debug")
+# Hints of the library name calls in Python; here the same is a command or an option.
+_IN_PYTHON: Final = (
+    (re.compile(r"create_workspace\('([^']*)'\)"), r"mlops init \1"),
+    (re.compile(r"\bforce=True\b"), "--force"),
+    (re.compile(r"\banother base_path\b"), "another --base-path"),
+)
+# What typer raises for wrong usage has no public name of its own in the versions supported.
+_UsageError: Final[Any] = typer.BadParameter.__base__
 
 # command: (module below mlops.cli, one line for --help)
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -56,7 +68,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 
 
 class _LazyCommand(TyperCommand):
-    """Stands for a command in listings and becomes the real one when it is invoked."""
+    """Stands for a command in listings and becomes the real one when it is invoked, or its completion is."""
 
     def __init__(self, name: str, module: str, summary: str) -> None:
         super().__init__(name, callback=lambda: None, help=summary, params=[])
@@ -65,17 +77,26 @@ class _LazyCommand(TyperCommand):
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         group = typer.main.get_group(import_module(f"mlops.cli.{self._module}").app)
         command = group.commands[str(self.name)]
+        _add_options(command, [each for each in parent.command.params if each.name in GLOBAL_OPTIONS])
         return command.make_context(info_name, args, parent=parent, **extra)
 
 
 class _LazyGroup(TyperGroup):
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: _LazyCommand(name, *row) for name, row in COMMANDS.items()}
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        return _LazyCommand(cmd_name, *COMMANDS[cmd_name])
+
+def _add_options(command: Any, options: Sequence[Any]) -> None:
+    command.params.extend(options)
+    for subcommand in getattr(command, "commands", {}).values():
+        _add_options(subcommand, options)
+
+
+def _remember(context: typer.Context, option: typer.CallbackParam, value: Any) -> None:
+    """Keep a global option, wherever on the line it was given."""
+    if value:
+        context.ensure_object(dict)[option.name] = value
 
 
 app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -85,26 +106,69 @@ app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_enable
 def _root(
     context: typer.Context,
     base_path: str | None = typer.Option(
-        None, "--base-path", help="The directory that holds the workspaces.", show_default="found from here"
+        None,
+        "--base-path",
+        help="The directory that holds the workspaces.",
+        show_default="found from here",
+        callback=_remember,
+        expose_value=False,
     ),
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    debug: bool = typer.Option(
+        False, "--debug", help="Show the traceback of an error.", callback=_remember, expose_value=False
+    ),
 ) -> None:
     """One workspace per ML project: MLflow, DVC, BentoML and Evidently."""
-    context.obj = {"base_path": base_path, "debug": debug}
+    for name in GLOBAL_OPTIONS:
+        context.ensure_object(dict).setdefault(name, None)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 error, 2 wrong usage, 3 a gate failed."""
+    """Run the command line and exit: 0 done, 1 error, 2 wrong usage, 3 a gate failed, 130 Ctrl-C."""
     given = sys.argv[1:] if arguments is None else arguments
     # What the library logs reaches people as this command's own messages.
     logging.getLogger("mlops").addHandler(logging.NullHandler())
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show is no reason to fail.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    options: dict[str, Any] = {}
     try:
-        app(given, prog_name="mlops")
-    except MLOpsError as error:
-        if "--debug" in given:
+        code = app(given, prog_name="mlops", obj=options, standalone_mode=False)
+    except _UsageError as error:
+        message = error.format_message()
+        # Without a command the help was printed, and that is all there is to say.
+        if message:
+            where = error.ctx.command_path if error.ctx is not None else "mlops"
+            _tell(message, hint=f"see: {where} --help")
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if options.get("debug"):
             raise
-        typer.echo(f"Error: {error}", err=True)
-        if error.hint:
-            # Hints name arguments of Python; here the same is an option.
-            typer.echo(f"Hint: {error.hint.replace('force=True', '--force')}", err=True)
+        _tell(*_described(error))
         sys.exit(EXIT_ERROR)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _described(error: Exception) -> tuple[str, str | None]:
+    """Return what is told of an error instead of its traceback, and the next step."""
+    if isinstance(error, MLOpsError):
+        hint = error.hint
+        for pattern, replacement in _IN_PYTHON:
+            hint = pattern.sub(replacement, hint) if hint else hint
+        return str(error), hint
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        named = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else text
+        return named, "check the path, its permissions and the free space; --debug shows where it happened"
+    return (
+        f"{type(error).__name__}: {text}" if text else type(error).__name__,
+        "this is a fault of mlops or of a package that it uses; --debug shows where it happened",
+    )
+
+
+def _tell(message: str, hint: str | None) -> None:
+    from mlops.cli.output import printable
+
+    typer.echo(f"Error: {printable(message)}", err=True)
+    if hint:
+        typer.echo(f"Hint: {printable(hint)}", err=True)
