@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
+from mlops.cli.arguments import Project, ProjectOrAll
+from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table, printable
+from mlops.reporting.formatting import ago
+
+if TYPE_CHECKING:
+    from mlops.reporting.registry import RegistryEntry
 
 app = typer.Typer()
 
 _LIST: Final = "list"
 ID_LENGTH: Final = 8
-_LABELS: Final = {"run_id": "run", "size_bytes": "size", "created_at": "created (UTC)"}
+# More of them make a row of the table hard to read.
+_METRICS: Final = 2
+_LABELS: Final = {
+    "run_id": "run",
+    "size_bytes": "size",
+    "created_at": "created (UTC)",
+    "last_check": "last check",
+}
+# What the registry adds to a passport.
+_OF_REGISTRY: Final = (
+    *("version", "kind", "flavor", "size_bytes", "signature", "metrics"),
+    *("packaged", "serving", "last_check", "drifting", "tags"),
+)
+_IN_TITLE: Final = ("project", "model", "name", "version")
 
 
 class _ListByDefault(TyperGroup):
     """Takes anything but a subcommand's name for the arguments of ``list``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ("--help", "-h")):
+        named = bool(args) and args[0] in (*self.commands, "--help")
+        # The word that a shell is asked to complete is not among the arguments: it may be a subcommand's.
+        if not named and not (ctx.resilient_parsing and not args):
             args = [_LIST, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Complete subcommands, and what may follow ``list``, which need not be written."""
+        listing = self.commands[_LIST]
+        with listing.make_context(_LIST, [], parent=ctx, resilient_parsing=True) as listed:
+            source = listing if incomplete.startswith("-") else listing.params[0]
+            return [*super().shell_complete(ctx, incomplete), *source.shell_complete(listed, incomplete)]
 
 
 models = typer.Typer(cls=_ListByDefault)
@@ -33,84 +61,86 @@ app.add_typer(models, name="models")
 @models.command(_LIST)
 def list_models(
     context: typer.Context,
-    project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None,
+    project: ProjectOrAll = None,
     name: Annotated[str | None, typer.Option(help="Only versions of this model.")] = None,
     alias: Annotated[str | None, typer.Option(help="Only versions this alias points to.")] = None,
     tag: Annotated[
         list[str] | None, typer.Option(help="Only versions with this tag, as key=value. Repeatable.")
     ] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="Only versions made with it, such as scikit-learn or sklearn.")
+    ] = None,
+    drift: Annotated[
+        bool | None,
+        typer.Option(
+            "--drift/--no-drift",
+            help="Only versions whose latest check found drift, or found none.",
+            show_default="checked or not",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List the versions of models, newest first: what they are, what is packaged, and what is served."""
-    from mlops.client.model_catalog import collect
+    """List the versions of models, newest first: what they are, how they do, what is packaged and served."""
+    from mlops.reporting.registry import collect
 
     wanted = dict(_key_value(each) for each in tag or ())
-    entries, errors = collect(manager_of(context), project)
-    found = [
-        entry
-        for entry in entries
-        if name in (None, entry.name, f"{entry.project}.{entry.name}")
-        and (alias is None or alias in entry.aliases)
-        and wanted.items() <= entry.tags.items()
-    ]
+    found = collect(
+        manager_of(context),
+        project=project,
+        model=name,
+        alias=alias,
+        tags=wanted,
+        framework=framework,
+        drifting=drift,
+    )
     if json:
-        print_json([entry.to_dict() for entry in found])
+        print_json([entry.to_dict() for entry in found.entries])
     else:
-        rows = [
-            (
-                *(() if project else (entry.project,)),
-                entry.name,
-                entry.version,
-                ", ".join(entry.aliases),
-                entry.framework,
-                "" if entry.size_bytes is None else human_bytes(entry.size_bytes),
-                entry.run_id[:ID_LENGTH],
-                ", ".join(f"{_short(key)} {md5[:ID_LENGTH]}" for key, md5 in sorted(entry.data.items())),
-                "yes" if entry.bento else "model only" if entry.packaged else "",
-                ", ".join(entry.serving),
-                "" if entry.created_at is None else f"{entry.created_at:%Y-%m-%d %H:%M:%S}",
-            )
-            for entry in found
-        ]
-        columns = ("name", "version", "aliases", "framework", "size", "run", "data", "bento", "serving")
-        print_table((*(() if project else ("project",)), *columns, "created (UTC)"), rows)
-    for where, error in errors.items():
-        typer.echo(f"Not everything could be read: {where}: {error}", err=True)
+        now = datetime.now(UTC)
+        rows = [(*(() if project else (entry.project,)), *_row(entry, now)) for entry in found.entries]
+        columns = ("model", "version", "aliases", "framework", "size", "performance", "drift", "bento")
+        print_table((*(() if project else ("project",)), *columns, "serving", "run", "created (UTC)"), rows)
+    for where, error in found.errors.items():
+        typer.echo(f"Not everything could be read: {where}: {printable(error)}", err=True)
+    if project and found.errors:
+        raise typer.Exit(1)
 
 
 @models.command()
 def show(
     context: typer.Context,
-    project: str,
+    project: Project,
     name: Annotated[str, typer.Argument(help="NAME, NAME:VERSION or NAME@ALIAS; the newest by default.")],
     json: JsonOption = False,
 ) -> None:
     """Show everything about one version: its data, code, run, signature, checks, and where it is served."""
     from mlops.client import MLOpsClient
-    from mlops.client.model_catalog import collect
+    from mlops.reporting.registry import collect
 
     manager = manager_of(context)
     manager.get_workspace(project)  # a reading command must not create what is not there
-    passport = MLOpsClient(project, workspace_manager=manager).passport(name)
-    entries, _ = collect(manager, project)
-    entry = next(e for e in entries if passport.model.endswith(f"{e.name}:{e.version}"))
-    values = passport.to_dict() | {
-        key: value
-        for key, value in entry.to_dict().items()
-        if key in ("name", "version", "registered", "size_bytes", "packaged", "serving", "tags")
-    }
+    client = MLOpsClient(project, workspace_manager=manager)
+    passport, prefix = client.passport(name), client.tracking.model_prefix
+    entry = next(
+        each
+        for each in collect(manager, project=project).entries
+        if f"{prefix}{each.model}:{each.version}" == passport.model
+    )
+    told = entry.to_dict()
+    values = passport.to_dict() | {key: told[key] for key in _OF_REGISTRY} | {"name": entry.model}
     if json:
         print_json(values)
         return
+    texts = values | _texts(entry)
     print_table(
-        ("", passport.model), [(_LABELS.get(key, key), _cell(key, value)) for key, value in _shown(values)]
+        ("", passport.model), [(_LABELS.get(key, key), _cell(value)) for key, value in _shown(texts).items()]
     )
 
 
 @models.command()
 def promote(
     context: typer.Context,
-    project: str,
+    project: Project,
     name: Annotated[str, typer.Argument(help="The model's name.")],
     alias: Annotated[str, typer.Argument(help="Such as production.")],
     version: Annotated[str | None, typer.Option(help="The version; the newest by default.")] = None,
@@ -130,7 +160,7 @@ def promote(
 @app.command()
 def artifacts(
     context: typer.Context,
-    project: str,
+    project: Project,
     kind: Annotated[
         str | None,
         typer.Option("--type", help="Only model, data, metrics, report or file, or a Python type."),
@@ -177,40 +207,69 @@ def _key_value(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _short(dataset: str) -> str:
-    return dataset.rpartition("/")[2]
+def _row(entry: RegistryEntry, now: datetime) -> tuple[object, ...]:
+    check = entry.last_check
+    drift = (
+        ""
+        if check is None
+        else f"{'drift' if check.drift_detected else 'none'}, {ago(check.checked_at, now)}"
+    )
+    return (
+        entry.model,
+        entry.version,
+        ", ".join(entry.aliases),
+        entry.made_with,
+        "" if entry.size_bytes is None else human_bytes(entry.size_bytes),
+        _metrics((check.performance if check else None) or entry.metrics),
+        drift,
+        "yes" if entry.bento else "model only" if entry.packaged else "",
+        ", ".join(entry.serving),
+        entry.run_id[:ID_LENGTH],
+        "" if entry.created_at is None else f"{entry.created_at:%Y-%m-%d %H:%M:%S}",
+    )
 
 
-def _shown(values: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return what has a value, without what the title or the tags say again."""
-    hidden = {"project", "model", "name", "version", "tags"}
-    own = {key: value for key, value in values["tags"].items() if not key.startswith("mlops.")}
-    kept = [(key, value) for key, value in values.items() if key not in hidden]
-    return [(key, value) for key, value in [*kept, ("tags", own)] if value not in (None, "", [], {}, ())]
+def _metrics(values: Mapping[str, float], limit: int = _METRICS) -> str:
+    """Return the first metrics by name, and how many more there are."""
+    shown = [f"{name}={value:.4g}" for name, value in sorted(values.items())[:limit]]
+    more = [f"and {len(values) - limit} more"] if len(values) > limit else []
+    return ", ".join([*shown, *more])
 
 
-def _cell(key: str, value: Any) -> str:
-    if key == "size_bytes":
-        return human_bytes(value)
-    if key == "created_at":
-        return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%S}"
-    if key == "signature":
-        return "\n".join(f"{part}: {_columns(fields)}" for part, fields in value.items() if fields)
-    if key == "data":
-        return "\n".join(f"{use['name']} {use['md5']}" for use in value)
-    if isinstance(value, dict):
+def _texts(entry: RegistryEntry) -> dict[str, Any]:
+    """Return as text what people read otherwise than programs."""
+    check, fields = entry.last_check, entry.signature or {}
+    return {
+        "size_bytes": "" if entry.size_bytes is None else human_bytes(entry.size_bytes),
+        "created_at": "" if entry.created_at is None else f"{entry.created_at:%Y-%m-%d %H:%M:%S}",
+        "signature": {part: ", ".join(map(str, columns)) for part, columns in fields.items() if columns},
+        "data": entry.data,
+        "metrics": {name: f"{value:.6g}" for name, value in sorted(entry.metrics.items())},
+        "last_check": {}
+        if check is None
+        else {
+            "snapshot": f"{check.snapshot_id} of {check.checked_at:%Y-%m-%d %H:%M:%S} UTC",
+            "drift": f"{check.n_drifted} of {check.n_compared} columns"
+            + (": drift" if check.drift_detected else ""),
+            **{name: f"{value:.6g}" for name, value in check.performance.items()},
+        },
+        "tags": {key: value for key, value in entry.tags.items() if not key.startswith("mlops.")},
+        "drifting": None,
+    }
+
+
+def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has a value, without what the title says again."""
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in _IN_TITLE and value not in (None, "", [], {}, ())
+    }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
         return "\n".join(f"{each}={of}" for each, of in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _columns(fields: Any) -> str:
-    if not isinstance(fields, list):
-        return str(fields)
-    return ", ".join(
-        f"{field.get('name', '')} {field['type']}".strip()
-        if field.get("type") != "tensor"
-        else f"{field.get('name', '')} {field['tensor-spec']['dtype']}{field['tensor-spec']['shape']}".strip()
-        for field in fields
-    )

@@ -87,28 +87,34 @@ def start(base: Path, churn: MLOpsClient) -> Callable[..., subprocess.Popen[str]
 def listed(mlops, *arguments: str) -> list[tuple[str, str]]:
     done = mlops("models", *arguments, "--json")
     assert done.returncode == 0, done.stderr
-    return [(each["name"], each["version"]) for each in json.loads(done.stdout)]
+    return [(each["model"], each["version"]) for each in json.loads(done.stdout)]
 
 
 def test_models_are_listed_newest_first_with_what_became_of_them(mlops, churn: MLOpsClient) -> None:
     first, second, plain = reversed(json.loads(mlops("models", "churn", "--json").stdout))
-    assert (plain["name"], plain["version"], plain["registered"], plain["packaged"]) == (
+    assert (plain["model"], plain["version"], plain["kind"], plain["packaged"]) == (
         *("plain", "7"),
-        *(False, True),
+        *("packaged", True),
     )
     run = churn.list_runs()[0]["run_id"]
     (md5,) = {version.md5 for version in churn.data.history()}
     for entry, version in ((first, "1"), (second, "2")):
-        assert (entry["project"], entry["name"], entry["version"]) == ("churn", "clf", version)
+        assert (entry["project"], entry["model"], entry["version"]) == ("churn", "clf", version)
         assert entry["run_id"] == run
         assert list(entry["data"].values()) == [md5]
-        assert entry["framework"].startswith("scikit-learn==")
+        assert (entry["framework"], entry["flavor"], entry["kind"]) == (
+            "scikit-learn",
+            "sklearn",
+            "registered",
+        )
         assert entry["size_bytes"] > 1000
-        assert entry["registered"]
-    assert (first["aliases"], first["bento"], first["packaged"]) == (["production"], True, True)
-    assert (second["aliases"], second["bento"], second["packaged"]) == ([], False, False)
+    assert (first["aliases"], first["bento"], first["packaged"]) == (
+        *(["production"], "churn.clf:1"),
+        True,
+    )
+    assert (second["aliases"], second["bento"], second["packaged"]) == ([], None, False)
     table = mlops("models", "churn").stdout
-    assert re.search(rf"clf +1 +production .* {run[:8]} .* train\.csv {md5[:8]} +yes", table)
+    assert re.search(rf"clf +1 +production +scikit-learn==.* kB +yes +{run[:8]} ", table)
     assert re.search(r"plain +7 .* model only", table)
 
 
@@ -119,6 +125,8 @@ def test_the_list_is_narrowed(mlops) -> None:
     assert listed(mlops, "churn", "--alias", "production") == [("clf", "1")]
     assert listed(mlops, "--tag", "team=growth", "--name", "churn.clf") == [("clf", "2"), ("clf", "1")]
     assert listed(mlops, "--tag", "team=other") == []
+    assert listed(mlops, "--framework", "sklearn", "--alias", "production") == [("clf", "1")]
+    assert listed(mlops, "--framework", "xgboost") == listed(mlops, "--drift") == []
     done = mlops("models", "--tag", "team")
     assert (done.returncode, done.stdout) == (2, "")
     assert "is not key=value" in done.stderr
