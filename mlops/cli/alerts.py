@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlops.cli.arguments import Project, ProjectOrAll
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 
 app = typer.Typer()
@@ -16,7 +17,7 @@ app.add_typer(alerts, name="alerts")
 @alerts.command("list")
 def list_alerts(
     context: typer.Context,
-    project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None,
+    project: ProjectOrAll = None,
     open_only: Annotated[
         bool, typer.Option("--open", help="Only those that go on and that nobody acknowledged.")
     ] = False,
@@ -57,7 +58,7 @@ def list_alerts(
 @alerts.command()
 def ack(
     context: typer.Context,
-    project: str,
+    project: Project,
     alert_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
     note: Annotated[str | None, typer.Option(help="What there is to say.")] = None,
     by: Annotated[str | None, typer.Option(envvar="USER", help="Who takes note.")] = None,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json
 
 app = typer.Typer()
@@ -17,7 +18,7 @@ app = typer.Typer()
 @app.command()
 def export(
     context: typer.Context,
-    project: str,
+    project: Project,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -68,7 +69,7 @@ def import_(
 
 
 @app.command()
-def rename(context: typer.Context, old: str, new: str, json: JsonOption = False) -> None:
+def rename(context: typer.Context, old: Project, new: str, json: JsonOption = False) -> None:
     """Give a project another name, in its tools too."""
     workspace = manager_of(context).rename_workspace(old, new)
     if json:
@@ -80,7 +81,7 @@ def rename(context: typer.Context, old: str, new: str, json: JsonOption = False)
 @app.command()
 def clone(
     context: typer.Context,
-    source: str,
+    source: Project,
     new: str,
     without_runs: Annotated[
         bool, typer.Option("--without-runs", help="Copy only the configuration, data versions and outputs.")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlops.cli.arguments import project_names
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 
 app = typer.Typer()
@@ -16,7 +17,10 @@ app.add_typer(config, name="config")
 @config.command()
 def show(
     context: typer.Context,
-    project: Annotated[str | None, typer.Argument(help="A project; only the base without it.")] = None,
+    project: Annotated[
+        str | None,
+        typer.Argument(help="A project; only the base without it.", autocompletion=project_names),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show each setting, its value and the layer it comes from."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlops.cli.arguments import ProjectOption
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ app.add_typer(data, name="data")
 _DIGITS = 10
 _MAX_NAMES = 20
 GATE_FAILED = 3
-ProjectOption = Annotated[
-    str | None, typer.Option("--project", help="The project; by default this folder's own.")
-]
 Paths = Annotated[list[Path], typer.Argument(help="Files or directories.")]
 Targets = Annotated[list[str] | None, typer.Argument(help="Paths, dataset names or versions.")]
 

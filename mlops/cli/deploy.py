@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json
 
 app = typer.Typer()
@@ -15,7 +16,7 @@ app = typer.Typer()
 @app.command()
 def deploy(
     context: typer.Context,
-    project: str,
+    project: Project,
     model: Annotated[
         str,
         typer.Argument(

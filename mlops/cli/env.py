@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from mlops.cli.arguments import ProjectOrOwn
 from mlops.cli.output import JsonOption, manager_of, print_json
 
 app = typer.Typer()
@@ -29,7 +30,7 @@ class Shell(StrEnum):
 @app.command()
 def env(
     context: typer.Context,
-    project: Annotated[str | None, typer.Argument(help="The project; by default this folder's own.")] = None,
+    project: ProjectOrOwn = None,
     shell: Annotated[Shell, typer.Option(help="The shell that reads it.")] = Shell.SH,
     json: JsonOption = False,
 ) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 from mlops.errors import ConfigError, DataNotFoundError
 from mlops.integrations.evidently_monitoring.watch import EVERY_SECONDS, WINDOW_ROWS
@@ -32,7 +33,7 @@ _DIGITS: Final = 4
 @app.command()
 def monitor(
     context: typer.Context,
-    project: str,
+    project: Project,
     data: Annotated[
         Path | None,
         typer.Option(help="The batch: a file .csv, .parquet, .jsonl or .ndjson (one row per line)."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlops.cli.arguments import ProjectOption
 from mlops.cli.output import JsonOption, console, manager_of, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ pipeline = typer.Typer(no_args_is_help=True)
 app.add_typer(pipeline, name="pipeline")
 
 _DIGITS = 8
-ProjectOption = Annotated[
-    str | None, typer.Option("--project", help="The project; by default this folder's own.")
-]
 Name = Annotated[str, typer.Argument(help="The pipeline.")]
 
 
@@ -137,6 +135,10 @@ def run_(
     like: Annotated[
         str | None, typer.Option(metavar="RUN", help="Take the parameters of an earlier run.")
     ] = None,
+    engine: Annotated[str, typer.Option(help="Where the steps run: local, or dask.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="The Dask scheduler.", show_default="a local cluster is started")
+    ] = None,
     project: ProjectOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -144,7 +146,8 @@ def run_(
     client = _existing(context, project, name)
     saved = client.get_pipeline(name, version=version)
     params = {**(client.pipeline_params(like) if like else {}), **_params(param or ())}
-    done = saved.run(params=params, raise_on_failure=False, progress=not json)
+    options = {} if address is None else {"address": address}
+    done = saved.run(params=params, raise_on_failure=False, progress=not json, engine=engine, **options)
     if json:
         print_json(done.to_dict())
     else:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlops.cli.arguments import Deleted, Project
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
 
 app = typer.Typer()
@@ -67,7 +68,7 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(context: typer.Context, project: str, json: JsonOption = False) -> None:
+def show(context: typer.Context, project: Project, json: JsonOption = False) -> None:
     """Show one project's configuration and what its directories hold."""
     status = manager_of(context).get_workspace_status(project)
     if json:
@@ -86,7 +87,7 @@ def show(context: typer.Context, project: str, json: JsonOption = False) -> None
 @app.command()
 def delete(
     context: typer.Context,
-    project: str,
+    project: Project,
     force: Annotated[bool, typer.Option("--force", help="Confirm it.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Remove it from the disk instead.")] = False,
 ) -> None:
@@ -98,7 +99,7 @@ def delete(
 
 
 @app.command()
-def restore(context: typer.Context, project: str) -> None:
+def restore(context: typer.Context, project: Deleted) -> None:
     """Bring back the project of that name that was deleted last."""
     workspace = manager_of(context).restore_workspace(project)
     typer.echo(f"{project}: {workspace.root_path}")
@@ -107,7 +108,7 @@ def restore(context: typer.Context, project: str) -> None:
 @app.command()
 def purge(
     context: typer.Context,
-    project: str,
+    project: Deleted,
     force: Annotated[bool, typer.Option("--force", help="Confirm it; this cannot be undone.")] = False,
 ) -> None:
     """Remove every deleted project of that name from the trash for good."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from mlops.cli.arguments import project_names
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 from mlops.lineage.reproduction import DEFAULT_TOLERANCE
 
@@ -29,7 +30,10 @@ def reproduce(
     context: typer.Context,
     run: Annotated[str, typer.Argument(help="The run's id, or a unique start of it.")],
     project: Annotated[
-        str | None, typer.Option(help="The run's project; by default every project is searched.")
+        str | None,
+        typer.Option(
+            help="The run's project; by default every project is searched.", autocompletion=project_names
+        ),
     ] = None,
     into: Annotated[
         Path | None,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand
 
+from mlops.cli.arguments import ProjectOrOwn
 from mlops.cli.output import manager_of
 from mlops.errors import ConfigError, WorkspaceNotFoundError
 
@@ -31,7 +32,7 @@ class _BeforeDashes(TyperCommand):
 @app.command(cls=_BeforeDashes)
 def run(
     context: typer.Context,
-    project: Annotated[str | None, typer.Argument(help="The project; by default this folder's own.")] = None,
+    project: ProjectOrOwn = None,
     create: Annotated[bool, typer.Option("--create", help="Create the project if it is missing.")] = False,
     data: Annotated[
         list[str] | None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 
 app = typer.Typer()
@@ -14,7 +15,7 @@ app = typer.Typer()
 @app.command()
 def runs(
     context: typer.Context,
-    project: str,
+    project: Project,
     pipeline: Annotated[str | None, typer.Option(help="Only the runs of this pipeline.")] = None,
     status: Annotated[str | None, typer.Option(help="Only running, finished, failed or killed ones.")] = None,
     order_by: Annotated[

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.cli.arguments import Project, Projects
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 from mlops.errors import ScheduleError
 
@@ -27,7 +28,6 @@ schedule = typer.Typer(no_args_is_help=True)
 app.add_typer(schedule, name="schedule")
 
 _Name = Annotated[str, typer.Argument(help="The schedule's name.")]
-_Projects = Annotated[list[str] | None, typer.Argument(help="Only these projects; all by default.")]
 _Directory = Annotated[
     Path | None,
     typer.Option(help="Where the modules that schedules name are found.", show_default="here"),
@@ -47,7 +47,7 @@ class Format(StrEnum):
 
 
 @schedule.command("list")
-def list_schedules(context: typer.Context, projects: _Projects = None, json: JsonOption = False) -> None:
+def list_schedules(context: typer.Context, projects: Projects = None, json: JsonOption = False) -> None:
     """List the schedules with the time they run next."""
     schedulers = _schedulers(context, projects)
     found = [each for scheduler in schedulers for each in scheduler.list()]
@@ -74,7 +74,7 @@ def list_schedules(context: typer.Context, projects: _Projects = None, json: Jso
 @schedule.command()
 def start(
     context: typer.Context,
-    projects: _Projects = None,
+    projects: Projects = None,
     directory: _Directory = None,
     workers: Annotated[int, typer.Option(min=1, help="How many jobs of a project run at once.")] = 10,
 ) -> None:
@@ -104,7 +104,7 @@ def start(
 @schedule.command()
 def run(
     context: typer.Context,
-    project: str,
+    project: Project,
     name: _Name,
     due: Annotated[
         bool, typer.Option("--due", help="Only if it is due and nobody ran it; for exported schedules.")
@@ -127,21 +127,21 @@ def run(
 
 
 @schedule.command()
-def pause(context: typer.Context, project: str, name: _Name) -> None:
+def pause(context: typer.Context, project: Project, name: _Name) -> None:
     """Let a schedule rest, also where it is running."""
     _schedulers(context, [project])[0].pause(name)
     typer.echo(f"{name} is paused")
 
 
 @schedule.command()
-def resume(context: typer.Context, project: str, name: _Name) -> None:
+def resume(context: typer.Context, project: Project, name: _Name) -> None:
     """Wake a schedule; what it would have run meanwhile is not made up."""
     _schedulers(context, [project])[0].resume(name)
     typer.echo(f"{name} goes on")
 
 
 @schedule.command()
-def remove(context: typer.Context, project: str, name: _Name) -> None:
+def remove(context: typer.Context, project: Project, name: _Name) -> None:
     """Remove a schedule; its history stays."""
     _schedulers(context, [project])[0].remove(name)
     typer.echo(f"{name} is removed")
@@ -150,7 +150,7 @@ def remove(context: typer.Context, project: str, name: _Name) -> None:
 @schedule.command()
 def history(
     context: typer.Context,
-    project: str,
+    project: Project,
     name: Annotated[str | None, typer.Argument(help="Only this schedule.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: JsonOption = False,
@@ -178,7 +178,7 @@ def history(
 def export(
     context: typer.Context,
     format: Annotated[Format, typer.Option("--format", "-f", help="What is to run the schedules.")],
-    projects: _Projects = None,
+    projects: Projects = None,
     directory: _Directory = None,
     command: Annotated[
         str | None, typer.Option(help="How mlops is called there.", show_default="this one; for k8s mlops")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from mlops.cli.arguments import Project
 from mlops.cli.output import manager_of
 from mlops.errors import IntegrationError
 
@@ -36,7 +37,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
 @app.command()
 def serve(
     context: typer.Context,
-    project: str,
+    project: Project,
     model: Annotated[
         str,
         typer.Argument(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlops.cli.arguments import project_names
 from mlops.cli.output import JsonOption, manager_of, print_json
 
 app = typer.Typer()
@@ -31,7 +32,13 @@ def trace(
         ),
     ],
     project: Annotated[
-        str | None, typer.Option("--project", "-p", help="Look in this project only; in all by default.")
+        str | None,
+        typer.Option(
+            "--project",
+            "-p",
+            help="Look in this project only; in all by default.",
+            autocompletion=project_names,
+        ),
     ] = None,
     form: Annotated[
         Form, typer.Option("--format", "-f", help="A tree, or the language of Graphviz or Mermaid.")
