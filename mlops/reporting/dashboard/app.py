@@ -11,7 +11,16 @@ from starlette.responses import Response
 
 from mlops.errors import DataNotFoundError, MLOpsError, ModelNotFoundError, WorkspaceNotFoundError
 from mlops.reporting import registry
-from mlops.reporting.dashboard import assets, overview, registry_page, search
+from mlops.reporting.dashboard import (
+    analytics_page,
+    assets,
+    heat_map,
+    overview,
+    project_page,
+    registry_page,
+    run_page,
+    search,
+)
 from mlops.reporting.dashboard.remembered import Remembered
 from mlops.reporting.dashboard.rendering import render
 from mlops.reporting.dashboard.security import Access, Guard
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
     from mlops.reporting.report import StatusReport
 
 # Each has ``routes() -> list[Route]``; what answers is run in a thread unless it is async.
-PAGES: Final = (assets, overview, registry_page, search)
+PAGES: Final = (assets, overview, project_page, run_page, registry_page, analytics_page, search)
 _MISSING: Final = (WorkspaceNotFoundError, DataNotFoundError, ModelNotFoundError)
 
 
@@ -68,6 +77,7 @@ def create_app(
     app.state.tool_pages = tool_pages or NoToolPages()
     app.state.reports = reports or reports_of(manager)
     app.state.registry = Remembered(lambda: registry.collect(manager))
+    app.state.drift = Remembered(lambda: heat_map.collect(manager))
     return Guard(app, access)
 
 
