@@ -1,44 +1,36 @@
-"""Steps carried out in this process: one after the other, or several at once where the graph allows it."""
+"""Steps called in this process, or in one of their own where they ask for that."""
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from mlops.pipelines.execution import perform
-from mlops.pipelines.progression import Progression
-from mlops.pipelines.results import StepResult
+from mlops.pipelines import isolation
+from mlops.pipelines.engine import Engine
+from mlops.pipelines.isolation import Call
+from mlops.pipelines.step import Step
+
+if TYPE_CHECKING:
+    from mlops.integrations.mlflow_tracking import MLflowTracking
 
 
-def execute(progression: Progression) -> None:
-    """Carry out the steps of a run; after a failure those under way are waited for and no more are started.
-
-    A step that has no other beside it runs in the calling thread, where a debugger and Ctrl-C reach it.
+@contextlib.contextmanager
+def opened(tracking: MLflowTracking, *, at_once: int) -> Iterator[Engine]:
+    """Yield the engine.
 
     Args:
-        progression: The run.
+        tracking: The project's adapter.
+        at_once: How many steps, or items of one, are at work at once.
     """
-    sorter = progression.graph.sorter()
-    running: dict[Future[StepResult], str] = {}
-    with ThreadPoolExecutor(progression.max_workers, thread_name_prefix="mlops-step") as pool:
-        try:
-            while sorter.is_active() and (progression.failure is None or running):
-                ready = sorter.get_ready() if progression.failure is None else ()
-                if len(ready) == 1 and not running:
-                    progression.end(_run(progression, ready[0]))
-                    sorter.done(ready[0])
-                    continue
-                for name in ready:
-                    # In a copy of this context, where the run of the pipeline is the active one.
-                    running[pool.submit(copy_context().run, _run, progression, name)] = name
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    progression.end(future.result())
-                    sorter.done(running.pop(future))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    stopped = threading.Event()
 
+    def call(step: Step, task: Call) -> Any:
+        if not step.isolated:
+            return task.fn(*task.args, **task.kwargs)
+        # What is buffered here must not be written behind what the other process logs.
+        tracking.flush(task.run_id)
+        return isolation.call(task, step=step.name, timeout=step.timeout, stopped=stopped.is_set)
 
-def _run(progression: Progression, name: str) -> StepResult:
-    started = progression.begin(name)
-    return started if isinstance(started, StepResult) else perform(started)
+    yield Engine(call, at_once, stopped)

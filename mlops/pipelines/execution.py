@@ -1,21 +1,22 @@
 """One step carried out: in its own MLflow run, tried as often as allowed, its outputs stored.
 
-This is the same for every engine, which only decides where and when; a task can travel to another process.
+This is the same for every engine, which only decides where the step's function is called.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import PipelineError
-from mlops.pipelines import isolation, recording
+from mlops.pipelines import recording
 from mlops.pipelines.cache import Record, StepCache
+from mlops.pipelines.engine import Engine
+from mlops.pipelines.isolation import Call
 from mlops.pipelines.outputs import Held, OutputStore
 from mlops.pipelines.results import StepResult, StepStatus
 from mlops.pipelines.step import MAX_BACKOFF_SECONDS, Step
@@ -37,7 +38,7 @@ class StepTask:
         inputs: Its inputs by parameter.
         params: Which of them are parameters of the run.
         key: Hash of what its result depends on, or None.
-        max_workers: How many items of a list it works on at once.
+        engine: Where its function is called.
     """
 
     step: Step
@@ -48,7 +49,7 @@ class StepTask:
     inputs: Mapping[str, Held]
     params: frozenset[str]
     key: str | None
-    max_workers: int
+    engine: Engine
 
 
 def perform(task: StepTask) -> StepResult:
@@ -152,7 +153,7 @@ def _execute(task: StepTask, run: Run, attempts: _Attempts) -> Any:
     values = {name: held.get() for name, held in task.inputs.items()}
 
     def once(arguments: Mapping[str, Any]) -> Any:
-        return _tried(step, attempts, lambda: _call(task, run, arguments))
+        return _tried(task, attempts, lambda: _call(task, run, arguments))
 
     if step.map is None:
         return once(values)
@@ -167,17 +168,14 @@ def _execute(task: StepTask, run: Run, attempts: _Attempts) -> Any:
     calls = [{**values, step.map: item} for item in items]
     if len(calls) < 2:
         return [once(call) for call in calls]
-    with ThreadPoolExecutor(min(task.max_workers, len(calls)), thread_name_prefix=step.name) as pool:
+    with task.engine.pool(min(task.engine.at_once, len(calls)), step.name) as pool:
         # Each in the context of this run, so that what the items log lands in it.
         futures = [pool.submit(copy_context().run, once, call) for call in calls]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+        return [future.result() for future in futures]
 
 
-def _tried(step: Step, attempts: _Attempts, call: Callable[[], Any]) -> Any:
+def _tried(task: StepTask, attempts: _Attempts, call: Callable[[], Any]) -> Any:
+    step = task.step
     for number in range(1, step.retry + 2):
         attempts.made(number)
         try:
@@ -185,7 +183,8 @@ def _tried(step: Step, attempts: _Attempts, call: Callable[[], Any]) -> Any:
         except Exception:
             if number > step.retry:
                 raise
-        time.sleep(min(step.backoff * 2 ** (number - 1), MAX_BACKOFF_SECONDS))
+        if task.engine.stopped.wait(min(step.backoff * 2 ** (number - 1), MAX_BACKOFF_SECONDS)):
+            raise KeyboardInterrupt
     raise AssertionError  # the last try returns or raises
 
 
@@ -194,13 +193,7 @@ def _call(task: StepTask, run: Run, arguments: Mapping[str, Any]) -> Any:
     positional = [p.name for p in step.parameters if p.positional and p.name in arguments]
     args = [arguments[name] for name in positional]
     kwargs = {name: value for name, value in arguments.items() if name not in positional}
-    if not step.isolated:
-        return step.fn(*args, **kwargs)
-    # What is buffered here must not be written behind what the other process logs.
-    task.tracking.flush(run.run_id)
-    return isolation.call(
-        isolation.Call(step.fn, args, kwargs, task.tracking, run.run_id), step=step.name, timeout=step.timeout
-    )
+    return task.engine.call(step, Call(step.fn, args, kwargs, task.tracking, run.run_id))
 
 
 def _outputs(step: Step, returned: Any) -> dict[str, Any]:

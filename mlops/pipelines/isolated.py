@@ -1,53 +1,103 @@
-"""The other side of ``isolation``: the process that calls one function and writes down what came of it."""
+"""The other side of ``isolation``: what calls the function, and writes down what came of it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import pickle
-import signal
-import sys
-import threading
 import traceback
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlops.errors import PipelineError
+from mlops.errors import MLOpsError, PipelineError
+from mlops.integrations.mlflow_tracking import patches, routing
 from mlops.integrations.mlflow_tracking.pickling import REFUSALS, dump_pickle
+from mlops.integrations.mlflow_tracking.runs import Run, status_for
+from mlops.pipelines.interpreter import end_with
 from mlops.pipelines.isolation import CALL_FILE, RESULT_FILE, Call, Raised
 
+if TYPE_CHECKING:
+    from mlops.integrations.mlflow_tracking import MLflowTracking
 
-def main(directory: str, begin: str, lifeline: str) -> None:
-    """Call the function, and end this process.
+
+def main(begin: str, lifeline: str, directory: str) -> None:
+    """Carry out a call, and end this process.
+
+    Args:
+        begin: Descriptor of the pipe to write to when the function begins and when it ends.
+        lifeline: Descriptor of the pipe that ends with the parent.
+        directory: Holds the call, and gets the result.
+    """
+    end_with(lifeline)
+    carry_out(Path(directory), lambda: os.write(int(begin), b"1"))
+
+
+def carry_out(directory: Path, tell: Callable[[], object] = lambda: None) -> None:
+    """Carry out a call that was posted, in this thread.
 
     Args:
         directory: Holds the call, and gets the result.
-        begin: Descriptor of the pipe to write to when the function begins and when it ends.
-        lifeline: Descriptor of the pipe that ends with the parent.
+        tell: Called when the function begins and when it ends.
     """
-    threading.Thread(target=_die_with_parent, args=(int(lifeline),), daemon=True).start()
-    with (Path(directory) / CALL_FILE).open("rb") as stream:
-        task: Call = pickle.load(stream)  # noqa: S301 - the parent wrote it
-    returned, value = _call(task, int(begin))
-    _write(Path(directory), returned, value)
+    with (directory / CALL_FILE).open("rb") as stream:
+        task: Call = pickle.load(stream)  # noqa: S301 - the caller wrote it
+    returned, value = _call(task, tell)
+    _write(directory, returned, value)
 
 
-def _call(task: Call, begin: int) -> tuple[bool, Any]:
+def _call(task: Call, tell: Callable[[], object]) -> tuple[bool, Any]:
     try:
-        with contextlib.closing(task.tracking), task.tracking.start_run(run_id=task.run_id):
-            os.write(begin, b"1")
+        with contextlib.closing(task.tracking), _attached(task.tracking, task.run_id):
+            tell()
             try:
                 return True, task.fn(*task.args, **task.kwargs)
             finally:
-                os.write(begin, b"1")
-    except BaseException as error:  # noqa: BLE001 - it is raised again in the parent
+                tell()
+    except BaseException as error:  # noqa: BLE001 - it is raised again by the caller
         text = "".join(traceback.format_exception(error))
         error.add_note(f"In the step's own process:\n{text}")
         return False, Raised.of(error)
 
 
+@contextlib.contextmanager
+def _attached(tracking: MLflowTracking, run_id: str) -> Iterator[None]:
+    """Send this thread's MLflow calls to a run that another process holds open, and ends."""
+    client = tracking.client(operation="run")
+    patches.install(operation="run", workspace=tracking.project)
+    from mlflow.tracking.fluent import ActiveRun
+
+    with tracking.translated("run"):
+        found = tracking.own_run(client, run_id, operation="run")
+    tracking.forget_foreign_artifacts(run_id)
+    frame = routing.enter(tracking.route, ActiveRun(found), Run(tracking, found.info))
+    try:
+        yield
+    except BaseException as error:
+        try:
+            _detach(tracking, frame, run_id, status_for(error))
+        except MLOpsError as problem:
+            error.add_note(f"Not all that was logged to the MLflow run {run_id} could be written: {problem}")
+        raise
+    else:
+        _detach(tracking, frame, run_id, status_for(None))
+
+
+def _detach(tracking: MLflowTracking, frame: routing.Frame, run_id: str, status: str) -> None:
+    left = [each for each in routing.leave(frame) if each != run_id]
+    try:
+        tracking.flush(run_id, operation="run")
+    finally:
+        client = tracking.client(operation="run")
+        with tracking.translated("run"):
+            for each in left:
+                client.set_terminated(each, status)
+
+
 def _write(directory: Path, returned: bool, value: Any) -> None:
-    partial = directory / f"{RESULT_FILE}.tmp"
+    # Under a name of its own: a cluster may have two workers carry out the same call.
+    partial = directory / f"{RESULT_FILE}.{uuid.uuid4().hex}"
     try:
         dump_pickle((returned, value), partial)
     except REFUSALS as error:
@@ -65,10 +115,3 @@ def _write(directory: Path, returned: bool, value: Any) -> None:
 
 def _type(value: Any) -> str:
     return (value.kind if isinstance(value, Raised) else type(value)).__name__
-
-
-def _die_with_parent(lifeline: int) -> None:
-    os.read(lifeline, 1)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-    sys.exit(1)

@@ -1,23 +1,21 @@
 """A function called in a process of its own, which can be stopped whatever it does and cannot take us along.
 
-The process is a fresh interpreter: a fork would inherit the locks and thread pools of this one in whatever
-state they are. Function and arguments travel with the user's own code in them, so that nothing of the user's
-needs to be importable there, and the function's MLflow calls reach the step's run.
+Function and arguments travel through a directory of the project's staging area with the user's own code in
+them, so that nothing of the user's needs to be importable where they arrive, and the function's MLflow calls
+reach the step's run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pickle
 import select
 import shutil
 import signal
-import subprocess
-import sys
+import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -25,22 +23,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import PipelineError
 from mlops.integrations.mlflow_tracking.pickling import REFUSALS, dump_pickle
+from mlops.pipelines.interpreter import interpreter
+from mlops.workspace.model import ProjectWorkspace
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking import MLflowTracking
 
 CALL_FILE: Final = "call.pkl"
 RESULT_FILE: Final = "result.pkl"
-# The module search path comes first, so that this library is found where this process found it.
-_BOOT: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop());"
-    "from mlops.pipelines.isolated import main; main(*sys.argv[1:])"
-)
+# How long a process goes on after its caller has lost interest, at most.
+_POLL_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What the process is to do.
+    """What is to be called.
 
     Args:
         fn: The function.
@@ -88,7 +85,7 @@ class Raised:
         return error
 
 
-def call(task: Call, *, step: str, timeout: float | None) -> Any:
+def call(task: Call, *, step: str, timeout: float | None, stopped: Callable[[], bool]) -> Any:
     """Call a function in a process of its own and return what it returns.
 
     Args:
@@ -96,71 +93,80 @@ def call(task: Call, *, step: str, timeout: float | None) -> Any:
         step: The step, for errors.
         timeout: Seconds the function may take; starting the process does not count. After that the process
             is killed with all it has started, unless that left its session.
+        stopped: Whether nobody wants the result any more; asked while waiting.
 
     Raises:
         TimeoutError: It took longer.
         PipelineError: The call cannot travel, or the process died.
+        KeyboardInterrupt: Nobody wants the result.
         BaseException: What the function raised.
     """
-    workspace = task.tracking.context.workspace
-    directory = workspace.state_path / "staging" / f"{workspace.id}.{uuid.uuid4().hex}.step"
+    with posted(task, step=step) as directory:
+        carry_out(directory, step=step, timeout=timeout, project=task.tracking.project, stopped=stopped)
+        return result(directory, step=step, project=task.tracking.project)
+
+
+@contextlib.contextmanager
+def posted(task: Call, *, step: str) -> Iterator[Path]:
+    """Yield a directory that holds a call, to be carried out by whatever process, until the end of the block.
+
+    Args:
+        task: The call.
+        step: The step, for errors.
+
+    Raises:
+        PipelineError: The call cannot travel.
+    """
+    with staged(task.tracking.context.workspace, "step") as directory:
+        try:
+            dump_pickle(task, directory / CALL_FILE)
+        except REFUSALS as error:
+            raise PipelineError(
+                f"The step {step!r} cannot run in a process of its own: {error}",
+                operation="run",
+                workspace=task.tracking.project,
+                hint="open connections, files and locks inside the step instead of passing them in",
+            ) from error
+        yield directory
+
+
+@contextlib.contextmanager
+def staged(workspace: ProjectWorkspace, suffix: str) -> Iterator[Path]:
+    """Yield a new directory of the project's staging area, which is gone after the block."""
+    directory = workspace.state_path / "staging" / f"{workspace.id}.{uuid.uuid4().hex}.{suffix}"
     directory.mkdir(parents=True)
     try:
-        _pack(task, directory / CALL_FILE, step=step)
-        _run(directory, step=step, timeout=timeout, project=task.tracking.project)
-        return _unpack(directory / RESULT_FILE, step=step, project=task.tracking.project)
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _pack(task: Call, path: Path, *, step: str) -> None:
-    try:
-        dump_pickle(task, path)
-    except REFUSALS as error:
-        raise PipelineError(
-            f"The step {step!r} cannot run in a process of its own: {error}",
-            operation="run",
-            workspace=task.tracking.project,
-            hint="open connections, files and locks inside the step instead of passing them in",
-        ) from error
+def carry_out(
+    directory: Path, *, step: str, timeout: float | None, project: str, stopped: Callable[[], bool]
+) -> None:
+    """Carry out a call that was posted, in a process of its own.
 
+    Args:
+        directory: The call; it gets the result.
+        step: The step, for errors.
+        timeout: As for ``call``.
+        project: The project, for errors.
+        stopped: As for ``call``.
 
-def _run(directory: Path, *, step: str, timeout: float | None, project: str) -> None:
-    # One pipe says when the function begins and ends; the other ends with this process and ends the child.
-    begun, begin = os.pipe()
-    lifeline, ours = os.pipe()
-    try:
-        command = [
-            sys.executable,
-            "-c",
-            _BOOT,
-            str(directory),
-            str(begin),
-            str(lifeline),
-            json.dumps(sys.path),
-        ]
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter
-            command, stdin=subprocess.DEVNULL, pass_fds=(begin, lifeline), start_new_session=True
-        )
-        os.close(begin)
-        begin = -1
-        try:
-            os.read(begun, 1)
-            # Two bytes, one when the function begins and one when it ends; or the end of the process.
-            reader = select.poll()
-            reader.register(begun, select.POLLIN)
-            if timeout is not None and not reader.poll(timeout * 1000):
-                raise TimeoutError(f"The step {step!r} was stopped after {timeout:g} s")
-            child.wait()
-        finally:
-            if child.poll() is None:
-                _kill(child)
-    finally:
-        for descriptor in (begun, begin, lifeline, ours):
-            if descriptor >= 0:
-                os.close(descriptor)
+    Raises:
+        TimeoutError: It took longer.
+        PipelineError: The process died.
+        KeyboardInterrupt: Nobody wants the result.
+    """
+    with interpreter("mlops.pipelines.isolated", str(directory)) as child:
+        # It writes one byte when the function begins and one when it ends; or the pipe ends with it.
+        _wait(child.told, stopped)
+        os.read(child.told, 1)
+        if not _wait(child.told, stopped, timeout):
+            raise TimeoutError(f"The step {step!r} was stopped after {timeout:g} s")
+        child.process.wait()
+        code = child.process.returncode
     if not (directory / RESULT_FILE).exists():
-        code = child.returncode
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         raise PipelineError(
             f"The process of the step {step!r} ended {how} before the step did",
@@ -171,17 +177,21 @@ def _run(directory: Path, *, step: str, timeout: float | None, project: str) -> 
         )
 
 
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End the process with its group, which nobody else can have while the process is not waited for."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+def result(directory: Path, *, step: str, project: str) -> Any:
+    """Return what a call that was carried out returned.
 
+    Args:
+        directory: The call.
+        step: The step, for errors.
+        project: The project, for errors.
 
-def _unpack(path: Path, *, step: str, project: str) -> Any:
+    Raises:
+        PipelineError: It cannot be read in this process.
+        BaseException: What the function raised.
+    """
     try:
-        with path.open("rb") as stream:
-            returned, value = pickle.load(stream)  # noqa: S301 - our own child wrote it
+        with (directory / RESULT_FILE).open("rb") as stream:
+            returned, value = pickle.load(stream)  # noqa: S301 - whoever carried it out wrote it
     except (*REFUSALS, pickle.UnpicklingError, ImportError) as error:
         raise PipelineError(
             f"What the step {step!r} returned cannot be read here: {error}",
@@ -192,3 +202,17 @@ def _unpack(path: Path, *, step: str, project: str) -> Any:
     if not returned:
         raise value.restored() if isinstance(value, Raised) else value
     return value
+
+
+def _wait(descriptor: int, stopped: Callable[[], bool], timeout: float | None = None) -> bool:
+    """Wait until there is something to read; say whether it came in time."""
+    reader = select.poll()
+    reader.register(descriptor, select.POLLIN)
+    until = None if timeout is None else time.monotonic() + timeout
+    while not stopped():
+        left = _POLL_SECONDS if until is None else min(until - time.monotonic(), _POLL_SECONDS)
+        if reader.poll(max(left, 0) * 1000):
+            return True
+        if left <= 0:
+            return False
+    raise KeyboardInterrupt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -12,20 +11,20 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from mlops.errors import PipelineError, StepError
 from mlops.integrations.mlflow_tracking.lineage import CAUSED_BY
 from mlops.pipelines import catalogue, drawing, recording
+from mlops.pipelines import engine as engines
 from mlops.pipelines.cache import Record, StepCache, step_key
 from mlops.pipelines.naming import check_pipeline_name, check_value_name
 from mlops.pipelines.outputs import Held, Outputs, OutputStore
 from mlops.pipelines.progression import Finder, Observer, Progression, Values
 from mlops.pipelines.results import PipelineRun, PlannedStep, StepStatus
 from mlops.pipelines.step import Step, as_step
+from mlops.pipelines.traversal import traverse
 from mlops.pipelines.versioning import Versioning
 from mlops.pipelines.wiring import Graph, wire
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking import MLflowTracking
 
-# Engine: the module whose ``execute(progression, **options)`` carries out a run.
-ENGINES: Final = {"local": "mlops.pipelines.engine_local"}
 # Enough for steps that wait for files and servers on a small machine.
 _LEAST_WORKERS: Final = 4
 
@@ -40,7 +39,8 @@ class Pipeline(Versioning):
         version: The version that runs are recorded with (PEP 440, such as ``v1.0.0``).
         description: One line for people.
         max_workers: How many steps, or items of a step that maps over a list, are at work at once; as many as
-            there are processors, at least 4, by default.
+            there are processors, at least 4, by default. A Dask cluster takes more where its workers have
+            threads for them.
 
     Attributes:
         name: Its name.
@@ -161,7 +161,7 @@ class Pipeline(Versioning):
         engine: str = "local",
         resume: str | None = None,
         raise_on_failure: bool = True,
-        progress: bool | Observer = False,
+        progress: bool | Observer | None = None,
         cause: str | None = None,
         **options: Any,
     ) -> PipelineRun:
@@ -169,21 +169,27 @@ class Pipeline(Versioning):
 
         Args:
             params: Parameters of this run, over the pipeline's own.
-            engine: Where the steps are carried out: ``local`` is this process.
+            engine: Where the functions of the steps are called: ``local`` is this process, ``dask`` the
+                workers of a Dask cluster. What is recorded is the same.
             resume: A failed run to go on from: steps that finished in it, and whose code and inputs are the
                 same, are not executed again. Its parameters are taken where ``params`` has none.
             raise_on_failure: Raise a step's failure after it was recorded; otherwise it is in the result.
-            progress: Show the steps on standard error, or a function that is told of each.
+            progress: Show the steps on standard error, or a function that is told of each. By default they
+                are shown where a local Dask cluster is started.
             cause: What made it run, as links write it, such as ``snapshot:<id>``; the run keeps it.
-            **options: What the engine takes.
+            **options: What the engine takes; of ``dask`` that is ``address``, see ``engine_dask``.
 
         Raises:
             StepError: A step failed; ``__cause__`` is what it raised.
             PipelineError: The pipeline cannot run; nothing was recorded.
             DataNotFoundError: The project has no run ``resume``.
+            IntegrationNotInstalledError: The engine's package is not installed; nothing was recorded.
+            IntegrationUnavailableError: The cluster cannot be reached; nothing was recorded.
         """
         tracking = self._project("run")
-        execute = self._engine(engine)
+        opened = engines.opened(
+            engine, tracking, at_once=self.max_workers, options=options, pipeline=self.name
+        )
         store = OutputStore(tracking.context.workspace)
         earlier: Mapping[str, Record] = {}
         given = {**self.params}
@@ -214,7 +220,8 @@ class Pipeline(Versioning):
         error: StepError | None = None
         try:
             with (
-                self._observer(progress) as observer,
+                opened as engine_,
+                self._observer(engine_.shows_progress if progress is None else progress) as observer,
                 recording.pipeline_run(
                     tracking, self.name, reference=reference, params=given, tags=tags
                 ) as run,
@@ -226,10 +233,10 @@ class Pipeline(Versioning):
                     Values(store, given),
                     reference=reference,
                     earlier=earlier,
-                    max_workers=self.max_workers,
+                    engine=engine_,
                     observer=observer,
                 )
-                execute(progression, **options)
+                traverse(progression)
                 steps = progression.in_order()
                 used = {(u["name"], u["digest"]): u for step in steps.values() for u in step.data}
                 recording.carry_over(run, used.values())
@@ -304,12 +311,6 @@ class Pipeline(Versioning):
             )
         self.tracking.context.workspace.require_present(operation=operation)
         return self.tracking
-
-    def _engine(self, engine: str) -> Callable[..., None]:
-        if engine not in ENGINES:
-            raise self._error(f"has no engine {engine!r}", "run", f"engines are: {', '.join(ENGINES)}")
-        execute: Callable[..., None] = importlib.import_module(ENGINES[engine]).execute
-        return execute
 
     @contextlib.contextmanager
     def _observer(self, progress: bool | Observer) -> Iterator[Observer | None]:

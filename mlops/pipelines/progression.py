@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.errors import StepError
 from mlops.pipelines import execution
 from mlops.pipelines.cache import Record, StepCache, step_key
+from mlops.pipelines.engine import Engine
 from mlops.pipelines.execution import StepTask
 from mlops.pipelines.outputs import Held, OutputStore, describe
 from mlops.pipelines.results import StepResult, StepStatus
@@ -80,7 +81,7 @@ class Progression:
         values: The run's values.
         reference: The pipeline, as ``<name>@<version>``.
         earlier: Results by key of the run that this one resumes.
-        max_workers: How many steps, or items of one, are at work at once.
+        engine: Where the functions of the steps are called.
         observer: Told when steps start and end.
     """
 
@@ -93,11 +94,11 @@ class Progression:
         *,
         reference: str,
         earlier: Mapping[str, Record],
-        max_workers: int,
+        engine: Engine,
         observer: Observer | None,
     ) -> None:
         self.graph = graph
-        self.max_workers = max_workers
+        self.engine = engine
         self.results: dict[str, StepResult] = {}
         self._tracking = tracking
         self._run_id = run_id
@@ -180,7 +181,7 @@ class Progression:
             inputs,
             frozenset(b.parameter.name for b in node.bindings if b.producer is None),
             step_key(node.step, inputs),
-            self.max_workers,
+            self.engine,
         )
 
     def _tell(self, name: str, result: StepResult | None) -> None:
