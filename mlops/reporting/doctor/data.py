@@ -21,6 +21,7 @@ from mlops.integrations.dvc_data.objects import ObjectStore, Remote
 from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.remote import RemoteLocation
 from mlops.integrations.dvc_data.vault import Vault
+from mlops.integrations.mlflow_tracking import server
 from mlops.reporting.doctor.finding import SHOWN, Check, Finding
 from mlops.reporting.doctor.subject import Subject
 
@@ -217,6 +218,13 @@ class _Cached:
 def _open(vault: Vault, location: RemoteLocation, operation: Operation) -> Remote:
     # Without DVC, whose import takes a second, where its file systems are not needed.
     if location.path is None:
+        # To DVC, what a server that is down does not answer for does not exist.
+        if location.scheme in ("http", "https") and (problem := server.probe(location.url)):
+            raise operation.error(
+                IntegrationUnavailableError,
+                f"The remote {location.public} cannot be reached: {problem}",
+                hint="check the address and that its server runs",
+            )
         return ObjectStore(vault, location, operation).remote
     location.check(operation)
     return DirectoryRemote(vault, location.path, operation)

@@ -40,7 +40,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
                 tag=entry.tag,
                 path=str(entry.path),
             )
-        elif entry.kind == "bento" and (gone := [*_missing_models(serving, entry)]):
+        elif entry.kind == "bento" and (gone := sorted(set(_missing_models(serving, entry)))):
             yield subject.finding(
                 Check.BENTO_MODEL,
                 f"The Bento {entry.tag} cannot be served: the model {gone[0]} is not in the store",
@@ -72,7 +72,9 @@ def _missing_models(serving: BentoServing, bento: StoreEntry) -> Iterator[str]:
 
 def _models_of(path: Path) -> Iterator[str]:
     values: Any = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    for model in values.get("models") or ():
+    # Those of the whole Bento, and those that single services of it name.
+    groups = (values, *(values.get("services") or ()))
+    for model in (each for group in groups for each in group.get("models") or ()):
         # One of Hugging Face's is downloaded by whoever serves it.
         if isinstance(model, dict) and model.get("registry", "bentoml") == "bentoml":
             yield str(model.get("tag"))

@@ -13,7 +13,7 @@ from typing import Final
 
 from mlops.errors import IntegrationUnavailableError
 from mlops.integrations.mlflow_tracking import MLflowTracking, queries, store
-from mlops.integrations.mlflow_tracking.versions import local_path
+from mlops.integrations.mlflow_tracking.versions import local_path, model_id_in
 from mlops.reporting.doctor.finding import SHOWN, Check, Finding
 from mlops.reporting.doctor.subject import Subject
 from mlops.workspace.model import METADATA_FILE
@@ -40,7 +40,10 @@ def findings(subject: Subject) -> Iterator[Finding]:
     health = tracking.health()
     if health.state is ToolState.UNAVAILABLE:
         raise IntegrationUnavailableError(
-            f"{health.error}", hint=f"make {health.location} reachable and readable, then look again"
+            f"{health.error}",
+            hint="restore the project from an export, or move the file away to start with an empty store"
+            if tracking.embedded
+            else f"make {health.location} reachable, then look again",
         )
     if not tracking.embedded or not tracking.database.exists():
         return
@@ -187,7 +190,7 @@ def _models(subject: Subject, connection: sqlite3.Connection) -> Iterator[Findin
         " WHERE current_stage <> 'Deleted_Internal'"
     ):
         if source in gone or location in gone or _is_gone(str(location or source or "")):
-            lost -= {source, location}
+            lost.discard(f"models:/{model_id_in(str(source or ''))}")
             lost.add(f"models:/{name}/{version}")
     if lost:
         uris = sorted(lost)
