@@ -30,7 +30,7 @@ _LABELS: Final = {
 }
 # What the registry adds to a passport.
 _OF_REGISTRY: Final = (
-    *("version", "kind", "flavor", "size_bytes", "signature", "metrics"),
+    *("version", "kind", "framework", "framework_version", "flavor", "size_bytes", "signature", "metrics"),
     *("packaged", "serving", "last_check", "drifting", "tags"),
 )
 _IN_TITLE: Final = ("project", "model", "name", "version")
@@ -131,7 +131,7 @@ def show(
     if json:
         print_json(values)
         return
-    texts = values | _texts(entry)
+    texts = values | _texts(entry) | {"data": {use.name: use.md5 for use in passport.data}}
     print_table(
         ("", passport.model), [(_LABELS.get(key, key), _cell(value)) for key, value in _shown(texts).items()]
     )
@@ -210,9 +210,7 @@ def _key_value(text: str) -> tuple[str, str]:
 def _row(entry: RegistryEntry, now: datetime) -> tuple[object, ...]:
     check = entry.last_check
     drift = (
-        ""
-        if check is None
-        else f"{'drift' if check.drift_detected else 'none'}, {ago(check.checked_at, now)}"
+        "" if check is None else f"{'yes' if check.drift_detected else 'no'}, {ago(check.checked_at, now)}"
     )
     return (
         entry.model,
@@ -240,10 +238,11 @@ def _texts(entry: RegistryEntry) -> dict[str, Any]:
     """Return as text what people read otherwise than programs."""
     check, fields = entry.last_check, entry.signature or {}
     return {
+        "framework": entry.made_with,
+        "framework_version": None,
         "size_bytes": "" if entry.size_bytes is None else human_bytes(entry.size_bytes),
         "created_at": "" if entry.created_at is None else f"{entry.created_at:%Y-%m-%d %H:%M:%S}",
         "signature": {part: ", ".join(map(str, columns)) for part, columns in fields.items() if columns},
-        "data": entry.data,
         "metrics": {name: f"{value:.6g}" for name, value in sorted(entry.metrics.items())},
         "last_check": {}
         if check is None

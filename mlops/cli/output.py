@@ -22,6 +22,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 # Wider than any table: whoever reads a pipe wants one line per row.
 _PIPE_WIDTH: Final = 10_000
+# Blanks between two columns of a table, and the length up to which a word is not broken: that of a run's id.
+_GAP: Final = 2
+_LONG_WORD: Final = 32
 # The commands that may make the base they are pointed to.
 _MAKING: Final = ("init", "import", "run")
 # What moves the cursor, changes colours or turns the direction of text around.
@@ -73,14 +76,64 @@ def printable(text: str) -> str:
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
 ) -> None:
-    """Print a table; cells are text, never markup."""
+    """Print a table; cells are text, never markup.
+
+    A pipe gets one line per row. A terminal that is too narrow for the words of a row gets a line per cell.
+    """
+    cells = [[printable(str(cell)) if cell is not None else "" for cell in row] for row in rows]
+    output = console()
+    if output.is_terminal and cells:
+        kept = [at for at in range(len(columns)) if any(row[at] for row in cells)]
+        columns, cells = [columns[at] for at in kept], [[row[at] for at in kept] for row in cells]
+    widths = _widths(columns, cells, output.width - _GAP * (len(columns) - 1))
+    if title:
+        output.print(title, markup=False)
+    if widths is not None:
+        _print_grid(output, columns, cells, widths)
+        return
+    label = max(map(len, columns))
+    for row in cells:
+        output.print(
+            "\n".join(f"{name:<{label}}  {cell}" for name, cell in zip(columns, row, strict=True) if cell),
+            markup=False,
+            end="\n\n",
+        )
+
+
+def _print_grid(
+    output: Console, columns: Sequence[str], cells: Sequence[Sequence[str]], widths: Sequence[int]
+) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
-    console().print(table)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    if output.is_terminal:
+        output.print(table)
+        return
+    # A long cell would fill every line with blanks.
+    with output.capture() as captured:
+        output.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Return the width of each column, or None where not even the words of a row fit side by side."""
+    from rich.cells import cell_len
+
+    texts = [[name, *(row[at] for row in cells)] for at, name in enumerate(columns)]
+    widths = [max(cell_len(line) for text in column for line in text.split("\n")) for column in texts]
+    least = [
+        max((min(cell_len(word), _LONG_WORD) for text in column for word in text.split()), default=0)
+        for column in texts
+    ]
+    while sum(widths) > room:
+        widest = max(range(len(widths)), key=lambda at: (widths[at] > least[at], widths[at]))
+        if widths[widest] <= least[widest]:
+            return None
+        widths[widest] -= 1
+    return widths
