@@ -300,9 +300,10 @@ class ProjectWorkspace:
         for directory in DIRECTORIES:
             values[f"{directory}_path"] = str(self.root_path / directory)
         values["metadata_file"] = str(self.metadata_file)
-        values["state"] = self.state
+        values |= {"state": self.state, "error": self.error}
         if self.error:
-            values["error"] = self.error
+            # What this instance was made with, not what the file says.
+            values |= dict.fromkeys(("id", "created_at", "updated_at"))
         return values
 
 
