@@ -19,6 +19,7 @@ from mlops.integrations.evidently_monitoring.latest import latest
 from mlops.integrations.mlflow_tracking import MLflowTracking, packaging, versions
 from mlops.integrations.mlflow_tracking.flavors import MLMODEL
 from mlops.reporting.facts import CheckFacts
+from mlops.reporting.reading.checks import check_facts
 from mlops.reporting.registry_entry import PACKAGED, REGISTERED, RegistryEntry, signature_fields
 
 if TYPE_CHECKING:
@@ -210,20 +211,6 @@ class RegistrySources:
         except ValueError as error:
             self.errors.append(f"{label}: {error}")
             return None
-
-
-def check_facts(record: Mapping[str, Any]) -> CheckFacts:
-    """Return a check as reports tell of it.
-
-    Args:
-        record: The check as ``MonitoringResult.to_dict`` gave it.
-    """
-    plain = ("snapshot_id", "model", "model_version", "rows", "drift_detected", "drift_share")
-    return CheckFacts(
-        **{name: record[name] for name in (*plain, "n_drifted", "n_compared", "missing_share")},
-        checked_at=datetime.fromisoformat(record["checked_at"]),
-        performance={name: value for name, value in record["performance"].items() if value is not None},
-    )
 
 
 def _of_tags(row: ModelRow) -> _Version:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -67,7 +67,7 @@ def read(context: ToolContext, *, first: date) -> Monitored:
             drifted += 1
             if day >= first:
                 moments.append((day, "drifted"))
-    last = sorted((_check(json.loads(line)) for line in latest.values()), key=lambda c: c.checked_at)
+    last = sorted((check_facts(json.loads(line)) for line in latest.values()), key=lambda c: c.checked_at)
     facts = MonitoringFacts(
         checks, drifted, tuple(reversed(last)), tuple(_open_alerts(folder)), days.counted(moments)
     )
@@ -107,7 +107,12 @@ def _day(text: str) -> date:
     return datetime.fromisoformat(text).astimezone(UTC).date()
 
 
-def _check(record: dict[str, Any]) -> CheckFacts:
+def check_facts(record: Mapping[str, Any]) -> CheckFacts:
+    """Return a check as reports tell of it.
+
+    Args:
+        record: The check as ``MonitoringResult.to_dict`` gave it.
+    """
     compared = record["n_compared"]
     return CheckFacts(
         snapshot_id=record["snapshot_id"],
