@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlops import PipelineScheduler
-from mlops.workspace import WorkspaceManager
+from tests.scheduling.working_directory import scheduler_of
 
 COMMAND = [sys.executable, "-c", "from mlops.cli import main; main()", "--base-path"]
 WORK = """
@@ -36,11 +36,7 @@ def mlops(base: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def scheduler(base: Path, monkeypatch: pytest.MonkeyPatch) -> PipelineScheduler:
     """A project whose schedules name functions of a module in the working directory."""
-    Path("scheduled_work.py").write_text(WORK)
-    monkeypatch.syspath_prepend(str(Path.cwd()))
-    monkeypatch.delitem(sys.modules, "scheduled_work", raising=False)
-    WorkspaceManager(base).create_workspace("churn")
-    return PipelineScheduler("churn", base_path=base)
+    return scheduler_of(base, WORK, monkeypatch)
 
 
 def wait_for(path: Path, content: str) -> None:

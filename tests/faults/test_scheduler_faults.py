@@ -15,6 +15,7 @@ import pytest
 from mlops import PipelineScheduler
 from mlops.scheduling.history import JobStatus
 from mlops.workspace import WorkspaceManager
+from tests.scheduling.working_directory import scheduler_of
 
 COMMAND = [sys.executable, "-c", "from mlops.cli import main; main()", "--base-path"]
 WORK = """
@@ -30,11 +31,7 @@ def hang():
 
 @pytest.fixture
 def scheduler(base: Path, monkeypatch: pytest.MonkeyPatch) -> PipelineScheduler:
-    Path("scheduled_work.py").write_text(WORK)
-    monkeypatch.syspath_prepend(str(Path.cwd()))
-    monkeypatch.delitem(sys.modules, "scheduled_work", raising=False)
-    WorkspaceManager(base).create_workspace("churn")
-    return PipelineScheduler("churn", base_path=base)
+    return scheduler_of(base, WORK, monkeypatch)
 
 
 def start(base: Path) -> subprocess.Popen[str]:
