@@ -23,6 +23,7 @@ from mlops.client import inventory, json_stream, model_metrics
 from mlops.errors import ArchiveError, ConfigError
 from mlops.files import writing_atomic
 from mlops.pipelines import catalogue as pipelines
+from mlops.pipelines.versions import VersionStore
 from mlops.workspace.model import FIELDS
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def write(client: ProjectSession, path: Path) -> Path:
         "stats": inventory.statistics(client),
     }
     lists: dict[str, Iterable[Any]] = {
-        "pipelines": ({"name": name} for name in pipelines.names(client.workspace)),
+        "pipelines": _pipelines(client),
         "runs": client.tracking.each_run(),
         "artifacts": inventory.each_artifact(client),
         "checks": client.monitoring.history(),
@@ -122,7 +123,7 @@ class MetadataExport:
         return f"{type(self).__name__}({str(self.path)!r}, project_name={self.project_name!r})"
 
     def pipelines(self) -> Iterator[dict[str, Any]]:
-        """Yield the pipelines, each with its ``name``."""
+        """Yield the pipelines, each with its ``name`` and its saved ``versions``, oldest first."""
         return self._list("pipelines")
 
     def runs(self) -> Iterator[dict[str, Any]]:
@@ -201,6 +202,12 @@ class MetadataExport:
             operation="MetadataExport",
             hint="name a file that export_metadata wrote, whole",
         )
+
+
+def _pipelines(client: ProjectSession) -> Iterator[dict[str, Any]]:
+    saved = VersionStore(client.workspace)
+    for name in pipelines.names(client.workspace):
+        yield {"name": name, "versions": [version.to_dict() for version in saved.list(name)]}
 
 
 def _write_list(stream: BinaryIO, key: str, items: Iterable[Any]) -> None:

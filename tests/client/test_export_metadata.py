@@ -298,3 +298,15 @@ def test_a_damaged_list_is_an_error_when_it_is_reached(client: MLOpsClient, tmp_
         damaged(whole.replace('"runs": [', '"others": ['))
     with pytest.raises(ArchiveError, match="damaged item"):
         damaged(whole.replace('"start_time": "', '"start_time": "x'))
+
+
+def test_saved_versions_of_pipelines_are_exported(client: MLOpsClient, tmp_path: Path) -> None:
+    def load(seed: int = 1) -> list[int]:
+        return [seed]
+
+    pipeline = client.create_pipeline("train").add_step(load)
+    saved = [pipeline.save_version(name, metadata={"by": "night"}) for name in ("v1.0.0", "v1.1.0")]
+    (exported,) = MetadataExport(client.export_metadata(tmp_path / "a.json")).pipelines()
+    assert exported["name"] == "train"
+    assert [version["version"] for version in exported["versions"]] == ["v1.0.0", "v1.1.0"]
+    assert exported["versions"] == json.loads(json.dumps([version.to_dict() for version in saved]))
