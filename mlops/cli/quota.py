@@ -75,7 +75,8 @@ def _cleared(present: Any, tool: str | None) -> dict[str, Any]:
         return {}
     tools = dict(present.get("tools") or {})
     tools.pop(_written(tools, tool), None)
-    return {**present, "tools": tools}
+    rest = {name: value for name, value in present.items() if name != "tools"}
+    return {**rest, "tools": tools} if tools else rest
 
 
 def _written(tools: Mapping[str, Any], tool: str) -> str:

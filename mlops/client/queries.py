@@ -143,8 +143,8 @@ class QueryVerbs(ProjectSession):
         """Return what clean-up would free in each tool, and the command or call that does it.
 
         That is data no version in use needs, deleted runs, artifacts of no run, Bento models that are neither
-        in a Bento nor registered, snapshots beyond ``retention``, outputs of pipelines that no run names,
-        results kept for steps, and what killed processes left. Nothing is removed.
+        in a Bento nor registered, snapshots beyond ``retention``, outputs of pipelines that no run names, and
+        results kept for steps. Nothing is removed.
         """
         from mlops.client.reclaimable import reclaimable
 

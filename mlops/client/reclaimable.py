@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mlops.errors import MLOpsError
-from mlops.files import STATE_DIRECTORY, measure_removal
-from mlops.workspace import trash
+from mlops.files import measure_removal
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext, create
 
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking import MLflowTracking
 
 _OPERATION: Final = "get_reclaimable"
-# What is older in a directory for unfinished work belongs to a process that was killed: none takes a day.
-_ABANDONED_SECONDS: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +91,6 @@ def reclaimable(context: ToolContext) -> ReclaimableSpace:
     return ReclaimableSpace(tuple(rows), errors)
 
 
-def reclaimable_beside(base: Path) -> tuple[Reclaimable, ...]:
-    """Return what could go of a base beside its projects: deleted ones, and what killed processes left.
-
-    Args:
-        base: The base path; one that does not exist has nothing.
-    """
-    deleted: dict[str, list[Path]] = {}
-    for entry in trash.entries(base):
-        deleted.setdefault(entry.project_name, []).append(entry.path)
-    rows = [
-        _row("workspaces", f"deleted project {name}", len(paths), paths, f"mlops purge {name} --force")
-        for name, paths in sorted(deleted.items())
-    ]
-    staging = base / STATE_DIRECTORY / "staging"
-    rows.append(_abandoned("workspaces", staging, staging / "workspaces"))
-    return tuple(row for row in rows if row.count)
-
-
 def _dvc(context: ToolContext) -> Iterator[Reclaimable]:
     from mlops.integrations.dvc_data.operation import Operation
     from mlops.integrations.dvc_data.remote import locate_remote
@@ -156,7 +134,6 @@ def _bentoml(context: ToolContext) -> Iterator[Reclaimable]:
         if entry.tag not in used | registered and entry.error is None:
             call = f"client.serving.delete({entry.model!r}, {entry.version!r})"
             yield _row("bentoml", f"model {entry.tag}, in no Bento and not registered", 1, [entry.path], call)
-    yield _abandoned("bentoml", context.workspace.models_path / "staging")
 
 
 def _evidently(context: ToolContext) -> Iterator[Reclaimable]:
@@ -210,19 +187,6 @@ def _by_hand(tool: str, what: str, paths: Sequence[Path], *, count: int | None =
     how = f"rm -r {shlex.quote(texts[0])}" if len(texts) == 1 else "remove the paths that --json lists"
     size = measure_removal(paths).bytes
     return Reclaimable(tool, what, len(texts) if count is None else count, size, how, texts)
-
-
-def _abandoned(tool: str, *directories: Path) -> Reclaimable:
-    """Return the entries of directories for unfinished work, but these themselves, that nobody works in."""
-    limit = time.time() - _ABANDONED_SECONDS
-    found = [
-        path
-        for directory in directories
-        if directory.is_dir()
-        for path in sorted(directory.iterdir())
-        if path not in directories and path.lstat().st_mtime < limit
-    ]
-    return _by_hand(tool, "unfinished work of killed processes", found)
 
 
 _SOURCES: Final[Mapping[str, Callable[[ToolContext], Iterator[Reclaimable]]]] = {

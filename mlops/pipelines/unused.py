@@ -25,7 +25,7 @@ class Unused:
     """What could go.
 
     Args:
-        outputs: Stored values that neither a run nor a kept result names, and unfinished files.
+        outputs: Stored values that neither a run nor a kept result names.
         results: Kept results of steps with ``cache=True``; the steps run again without them.
         only_kept: Stored values that only kept results name.
     """
@@ -56,7 +56,7 @@ def unused(tracking: MLflowTracking, *, operation: str) -> Unused:
     by_runs = _digests(texts)
     kept = _digests(text for path in results for text in _outputs(path))
     named = by_runs | kept
-    stored = [path for pattern in ("*/*", ".*.tmp") for path in sorted((root / "objects").glob(pattern))]
+    stored = sorted((root / "objects").glob("*/*"))
     return Unused(
         tuple(path for path in stored if path.stem not in named and _settled(path)),
         results,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops.client.reclaimable import Reclaimable, ReclaimableSpace, reclaimable, reclaimable_beside
+from mlops.client.reclaimable import Reclaimable, ReclaimableSpace, reclaimable
 from mlops.client.usage import storage
+from mlops.files import STATE_DIRECTORY, measure_removal
+from mlops.reporting.doctor.crashes import abandoned_claims
+from mlops.reporting.doctor.leftovers import is_abandoned
+from mlops.workspace import trash
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.opening import resolve_for
 from mlops.workspace.tools import ToolContext
@@ -78,8 +83,35 @@ def collect(manager: WorkspaceManager, project_name: str | None = None, *, gc: b
     """
     workspaces = manager.list_workspaces() if project_name is None else [manager.get_workspace(project_name)]
     projects = tuple(_usage(workspace, manager, gc=gc) for workspace in workspaces)
-    beside = reclaimable_beside(manager.base_path) if gc and project_name is None else ()
+    beside: tuple[Reclaimable, ...] = ()
+    if gc and project_name is None:
+        beside = (*_deleted(manager.base_path), *_unfinished(manager.base_path, workspaces))
     return UsageReport(str(manager.base_path), projects, beside)
+
+
+def _deleted(base: Path) -> Iterator[Reclaimable]:
+    by_name: dict[str, list[Path]] = {}
+    for entry in trash.entries(base):
+        by_name.setdefault(entry.project_name, []).append(entry.path)
+    for name, paths in sorted(by_name.items()):
+        size = measure_removal(paths).bytes
+        how = f"mlops purge {name} --force"
+        yield Reclaimable("workspaces", f"deleted project {name}", len(paths), size, how)
+
+
+def _unfinished(base: Path, workspaces: Sequence[ProjectWorkspace]) -> Iterator[Reclaimable]:
+    staging = base / STATE_DIRECTORY / "staging"
+    copies = staging / "workspaces"
+    claimed = [copies, *(workspace.models_path / "staging" for workspace in workspaces)]
+    prepared = [path for path in staging.iterdir() if path != copies] if staging.is_dir() else []
+    found = [
+        *(path for path in prepared if is_abandoned(path)),
+        *(path for directory in claimed for path in abandoned_claims(directory)),
+    ]
+    if found:
+        size = measure_removal(found).bytes
+        what = "unfinished work of killed processes"
+        yield Reclaimable("workspaces", what, len(found), size, "mlops doctor --fix")
 
 
 def _usage(workspace: ProjectWorkspace, manager: WorkspaceManager, *, gc: bool) -> ProjectUsage:

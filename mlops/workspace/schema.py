@@ -118,7 +118,7 @@ def explained(error: ValidationError, *above: str) -> str:
     """
     problems = []
     for each in error.errors():
-        place = ".".join((*above, *map(str, each["loc"])))
+        place = ".".join((*above, *(str(part) for part in each["loc"] if part != "[key]")))
         if each["type"] == "extra_forbidden":
             problems.append(f"{place} is no key that is known")
         else:
@@ -159,18 +159,18 @@ def directory_of(name: str) -> str:
     return _DIRECTORY_OF.get(name, name)
 
 
-def _as_directories(values: object) -> object:
-    if not isinstance(values, dict):
-        return values
-    found: dict[object, object] = {}
-    for name, limit in values.items():
-        directory = directory_of(name)
-        if directory not in DIRECTORIES:
-            raise ValueError(f"its keys must be of {', '.join((*DIRECTORIES, *_DIRECTORY_OF))}")
-        if directory in found:
-            raise ValueError(f"{directory} must be named once")
-        found[directory] = limit
-    return found
+def _as_directory(name: str) -> str:
+    directory = directory_of(name)
+    if directory not in DIRECTORIES:
+        raise ValueError(f"it must be one of {', '.join((*DIRECTORIES, *_DIRECTORY_OF))}")
+    return directory
+
+
+def _each_once(values: Any) -> Any:
+    for other, name in _DIRECTORY_OF.items():
+        if isinstance(values, dict) and other in values and name in values:
+            raise ValueError(f"it must have {other} and {name} once, which are the same")
+    return values
 
 
 class QuotaSection(LimitSection):
@@ -180,7 +180,9 @@ class QuotaSection(LimitSection):
         tools: Limits on one directory of the workspace each, by its name or by its tool's.
     """
 
-    tools: Annotated[dict[str, LimitSection], BeforeValidator(_as_directories)] = Field(default_factory=dict)
+    tools: Annotated[
+        dict[Annotated[str, AfterValidator(_as_directory)], LimitSection], BeforeValidator(_each_once)
+    ] = Field(default_factory=dict)
 
 
 def quota_section(values: object, *, project: str, operation: str) -> QuotaSection:
@@ -201,8 +203,8 @@ def quota_section(values: object, *, project: str, operation: str) -> QuotaSecti
             f"The quota section of {project!r} is wrong: {explained(error, 'quota')}",
             operation=operation,
             workspace=project,
-            hint="such as {soft: 8GB, hard: 10GB, tools: {dvc: {hard: 5GB}}}; to begin anew: "
-            f"mlops quota {project} --clear",
+            hint="write it like {soft: 8GB, hard: 10GB, tools: {dvc: {hard: 5GB}}}; a section that is wrong "
+            f"in the file goes with: mlops quota {project} --clear",
         ) from error
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mlops import MLOpsClient, QuotaExceededError, StepError, WorkspaceManager
-from mlops.client.reclaimable import reclaimable_beside
+from mlops import MLOpsClient, QuotaExceededError, StepError
 from mlops.files import measure
+from mlops.integrations.evidently_monitoring.project import SNAPSHOTS, project_path
+from mlops.integrations.evidently_monitoring.retention import Retention
+from mlops.integrations.evidently_monitoring.snapshots import new_id
 from mlops.workspace import room
 
 FREE = 50_000
@@ -153,12 +154,12 @@ def test_a_model_is_refused_before_it_is_stored_and_its_package_costs_nothing_in
     with client.start_run():
         before = files_of(client.workspace.mlflow_path / "artifacts")
         with pytest.raises(QuotaExceededError, match="more in mlflow of the project 'churn'") as caught:
-            client.log_model(model, "large")
+            client.log_model(model, "large", pip_requirements=["scikit-learn"])
         assert caught.value.operation == "log_model"
         assert files_of(client.workspace.mlflow_path / "artifacts") == before
         assert client.tracking.models.list() == []
         client.manager.update_workspace_metadata("churn", quota=None)
-        client.log_model(model, "large")
+        client.log_model(model, "large", pip_requirements=["scikit-learn"])
     limit(client, FREE, tool="bentoml")
     with pytest.raises(QuotaExceededError, match="more in models of the project 'churn'") as caught:
         client.deploy_model("large", build_bento=False)
@@ -247,7 +248,7 @@ def test_what_can_go_is_told_by_tool_and_nothing_is_changed(
         client.log_text("kept", "kept.txt")
     with client.start_run() as doomed:
         client.log_artifact(written(tmp_path / "doomed.bin", 9000))
-    run = client.create_pipeline("steps").add_step(constant).run()
+    client.create_pipeline("steps").add_step(constant).run()
     mlflow = client.tracking.client()
     mlflow.delete_run(doomed.run_id)
     orphan = client.tracking.artifact_root / "0" / ("0" * 32) / "artifacts"
@@ -258,9 +259,10 @@ def test_what_can_go_is_told_by_tool_and_nothing_is_changed(
 
     flavour.save_model(LogisticRegression().fit(rows, [0, 1]), tmp_path / "model", pip_requirements=["numpy"])
     client.serving.deploy(tmp_path / "model", model="alone", version="7", build_bento=False)
-    client.set_reference_data(pd.DataFrame({"a": np.arange(50.0)}))
-    for _ in range(3):
-        client.monitor_predictions(pd.DataFrame({"a": np.arange(50.0)}))
+    client.monitoring.ensure()
+    directory = project_path(client.workspace) / SNAPSHOTS
+    for number in range(3):
+        (directory / f"{new_id(1_700_000_000_000 + number)}.json").write_bytes(bytes(100))
     client.manager.update_workspace_metadata("churn", retention={"snapshots": 1})
     unnamed = client.workspace.root_path / "pipelines" / "objects" / "ab" / f"{'ab' * 32}.bin"
     unnamed.parent.mkdir(parents=True, exist_ok=True)
@@ -285,7 +287,7 @@ def test_what_can_go_is_told_by_tool_and_nothing_is_changed(
     assert alone.how == "client.serving.delete('alone', '7')"
     assert alone.bytes == measure(client.workspace.models_path / "models" / "churn.alone" / "7").bytes
     snapshots = by_what["evidently", "snapshots beyond what retention keeps"]
-    assert snapshots.count == 2
+    assert (snapshots.count, snapshots.bytes) == (2, 200)
     outputs = by_what["pipelines", "stored outputs that no run names"]
     assert (outputs.count, outputs.bytes, outputs.paths) == (1, 2000, (str(unnamed),))
     assert len(by_what) == 7
@@ -301,46 +303,20 @@ def test_what_can_go_is_told_by_tool_and_nothing_is_changed(
         timeout=120,
     )
     client.serving.delete("alone", "7")
-    MLOpsClient("churn", base_path=base).monitor_predictions(pd.DataFrame({"a": np.arange(50.0)}))
+    now = client.manager.get_workspace("churn")
+    assert Retention.of(now, operation="test").thin(directory, now, operation="test") == 2
     shutil.rmtree(orphan.parent)
     unnamed.unlink()
     assert client.get_reclaimable().rows == ()
     assert not list(client.tracking.artifact_root.glob(f"0/{doomed.run_id}/artifacts/*"))
     assert {item["name"] for item in client.get_artifacts("file")} == {"constant", "kept.txt"}
-    assert client.load_output(run.steps[0].outputs["constant"].stored.digest) == constant()
+    (output,) = (item for item in client.get_artifacts() if item["name"] == "constant")
+    assert client.load_output(output["digest"]) == constant()
     assert kept.run_id in {each["run_id"] for each in client.list_runs()}
 
 
-def test_beside_the_projects_there_are_deleted_ones_and_unfinished_work(base: Path) -> None:
-    manager = WorkspaceManager(base)
-    for _ in range(2):
-        manager.create_workspace("gone").outputs_path.joinpath("file").write_bytes(bytes(5000))
-        manager.delete_workspace("gone", force=True)
-    old, young = base / ".mlops" / "staging" / "model-old", base / ".mlops" / "staging" / "model-young"
-    nested = base / ".mlops" / "staging" / "workspaces" / "import-old"
-    for path in old, young, nested:
-        path.mkdir(parents=True)
-        (path / "part").write_bytes(bytes(100))
-    day_before_yesterday = time.time() - 2 * 86_400
-    os.utime(old, (day_before_yesterday, day_before_yesterday))
-    os.utime(nested, (day_before_yesterday, day_before_yesterday))
-    deleted, unfinished = reclaimable_beside(base)
-    assert (deleted.what, deleted.count, deleted.how) == (
-        "deleted project gone",
-        2,
-        "mlops purge gone --force",
-    )
-    assert deleted.bytes > 10_000
-    assert (unfinished.count, unfinished.bytes, set(unfinished.paths)) == (2, 200, {str(old), str(nested)})
-    assert reclaimable_beside(base / "none") == ()
-
-
-def test_a_store_that_cannot_be_read_is_named_and_hides_no_other(client: MLOpsClient, tmp_path: Path) -> None:
-    client.tracking.close()
+def test_a_store_that_cannot_be_read_is_named_and_hides_no_other(client: MLOpsClient) -> None:
     (client.workspace.mlflow_path / "mlflow.db").write_bytes(b"no database" * 1000)
-    staging = client.workspace.models_path / "staging"
-    client.serving.ensure()
-    (staging / "model-x").mkdir()
     found = client.get_reclaimable()
     assert {"mlflow", "pipelines", "bentoml"} <= set(found.errors)
     assert "evidently" not in found.errors

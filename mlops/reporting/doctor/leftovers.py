@@ -138,7 +138,7 @@ def of_base(base: Path, workspaces: Sequence[ProjectWorkspace]) -> Iterator[Find
     staging = base / STATE_DIRECTORY / "staging"
     by_owner: dict[str, list[Path]] = {}
     for path in sorted(staging.iterdir()) if staging.is_dir() else ():
-        if path.name != _WORKSPACES and _is_abandoned(path):
+        if path.name != _WORKSPACES and is_abandoned(path):
             by_owner.setdefault(_owner(path.name, workspaces), []).append(path)
     for owner, left in by_owner.items():
         yield _leftover(owner, left, "place in which something was being prepared")
@@ -182,7 +182,8 @@ def _message(left: Sequence[Path], what: str) -> str:
     return f"{left[0]} is a {what}{more}"
 
 
-def _is_abandoned(path: Path) -> bool:
+def is_abandoned(path: Path) -> bool:
+    """Say whether what somebody prepares in a staging directory was left there, and holds nothing unique."""
     if path.name.endswith(".mlflow-previous") or (path / _REPLACED).exists():
         # The only copy of what a restore that was cut off was replacing.
         return False
