@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+from mlops.reporting.wording import one_line
+
 Figure = dict[str, Any]
 
 # Colours of the page, which its script puts in; words stand beside the colours wherever they are used.
@@ -20,13 +22,14 @@ STATUS_COLOURS: Final = {
 _MARKED: Final = 60
 
 
-def label(text: object) -> str:
+def label(text: object, limit: int | None = None) -> str:
     """Return a text as Plotly shows it literally; Plotly takes tags and entities in any text for markup.
 
     Args:
         text: Anybody's text.
+        limit: The largest number of characters; a longer text is cut, which an ellipsis tells.
     """
-    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return one_line(str(text), limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def number(value: float | None) -> float | None:

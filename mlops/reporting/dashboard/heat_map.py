@@ -20,6 +20,7 @@ DAYS: Final = 30
 # As many rows and columns as can be read beside each other.
 MAX_ROWS: Final = 30
 MAX_COLUMNS: Final = 40
+_LABEL_LENGTH: Final = 20
 
 Across = Literal["day", "column"]
 ACROSS: Final[tuple[Across, ...]] = ("day", "column")
@@ -84,7 +85,6 @@ class HeatMap:
         cells = [
             [figures.number(self.values.get((label, each))) for each in self.columns] for label in labels
         ]
-        words = "share of drifted columns" if self.across == "day" else "share of checks that found drift"
         trace = {
             "type": "heatmap",
             "x": [figures.label(each) for each in self.columns],
@@ -96,11 +96,17 @@ class HeatMap:
             "ygap": 1,
             "hoverongaps": False,
             "colorscale": [[0, "var(--low)"], [1, "var(--high)"]],
-            "colorbar": {"title": {"text": words, "side": "right"}, "thickness": 12},
+            "colorbar": {"tickformat": ".0%", "thickness": 12},
             "hovertemplate": "%{y}<br>%{x}: %{z:.0%}<extra></extra>",
         }
+        # Of a day the year is known, of a long name the beginning says enough.
+        short = [
+            each[5:] if self.across == "day" else figures.label(each, _LABEL_LENGTH) for each in self.columns
+        ]
+        ticks = {"tickvals": trace["x"], "ticktext": short}
         # Names that look like numbers or dates stay names.
-        return figures.figure([trace], xaxis={"type": "category"}, yaxis={"type": "category", "dtick": 1})
+        axis = {"type": "category", "showgrid": False}
+        return figures.figure([trace], xaxis=axis | ticks, yaxis=axis | {"dtick": 1})
 
 
 def collect(manager: WorkspaceManager, *, now: datetime | None = None) -> DriftChecks:

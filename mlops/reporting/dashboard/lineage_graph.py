@@ -26,7 +26,7 @@ _ACROSS: Final = 70
 _DOWN: Final = 14
 _MARGIN: Final = 6
 # As many characters as fit into a box.
-_TITLE_LENGTH: Final = 24
+_TITLE_LENGTH: Final = 22
 _SWEEPS: Final = 4
 # Where the project's page tells of the things of a kind.
 _PARTS: Final = {
@@ -249,4 +249,5 @@ def _href(ref: Ref) -> str | None:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _TITLE_LENGTH else f"{text[: _TITLE_LENGTH - 1]}…"
+    # Paths and ids are told apart by their ends, names by their beginnings.
+    return text if len(text) <= _TITLE_LENGTH else f"{text[:9]}…{text[-_TITLE_LENGTH + 10 :]}"

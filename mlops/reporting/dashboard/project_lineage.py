@@ -9,6 +9,7 @@ from mlops.lineage import references
 from mlops.lineage.references import Ref
 from mlops.lineage.search import Projects
 from mlops.reporting.dashboard.lineage_graph import MAX_NODES, Drawing, draw
+from mlops.reporting.dashboard.opened import read
 
 if TYPE_CHECKING:
     from mlops.lineage.records import ProjectRecords
@@ -63,7 +64,8 @@ def _important(records: ProjectRecords) -> list[Ref]:
     for name, entry in records.bento_models.items():
         created.setdefault(name, (False, entry.created_at or _NEVER))
     models = sorted(created, key=lambda name: created[name], reverse=True)
-    runs = records.tracking.list_runs(limit=MAX_NODES, steps=False)
+    # A store that cannot be read is among the drawing's errors already.
+    runs = read(lambda: records.tracking.list_runs(limit=MAX_NODES, steps=False)).value or []
     return [
         *(Ref(records.project, references.MODEL, name) for name in models),
         *(Ref(records.project, references.RUN, run["run_id"]) for run in runs),
