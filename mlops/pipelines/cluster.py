@@ -101,11 +101,11 @@ def translated(project: str, step: str | None = None) -> Iterator[None]:
         ) from error
     except (CancelledError, OSError, TimeoutError) as error:
         raise _unavailable(
-            f"{what} was lost: {type(error).__name__}: {error}", "look at the scheduler's log", project
+            f"{what} was lost: {_said(error)}", "look at the scheduler's log", project
         ) from error
     except Exception as error:
         raise PipelineError(
-            f"{what} failed: {type(error).__name__}: {error}",
+            f"{what} failed: {_said(error)}",
             operation="run",
             workspace=project,
             hint="workers need the same packages as this process, and the project at the same path",
@@ -226,6 +226,11 @@ def _distributed(project: str) -> Any:
                 logger.setLevel(level)
                 logger.propagate = propagate
                 logger.handlers[:] = handlers
+
+
+def _said(error: BaseException) -> str:
+    # Dask goes on with what to check, which the hint does too.
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _unavailable(message: str, hint: str, project: str) -> IntegrationUnavailableError:

@@ -197,46 +197,6 @@ def test_the_users_exception_comes_back_and_the_run_goes_on_from_there(
     assert (run.steps["load"].cached, run.steps["count"].cached) == (True, False)
 
 
-def test_a_worker_that_is_killed_in_mid_run_is_replaced(
-    client: MLOpsClient, address: str, tmp_path: Path
-) -> None:
-    pids = tmp_path / "pids"
-
-    @step(inputs=[])
-    def die() -> str:
-        known = pids.read_text().split() if pids.exists() else []
-        pids.write_text(" ".join([*known, str(os.getpid())]))
-        if not known:
-            os.kill(os.getpid(), signal.SIGKILL)
-        client.log_metric("done", 1.0)
-        return "alive"
-
-    @step(inputs=[])
-    def beside() -> str:
-        return "untouched"
-
-    def join(die: str, beside: str) -> str:
-        return f"{die} {beside}"
-
-    pipeline = client.create_pipeline("p").add_step(die).add_step(beside).add_step(join)
-    run = pipeline.run(engine="dask", address=address)
-    assert run.outputs["join"] == "alive untouched"
-    assert len(set(pids.read_text().split())) == 2
-    found = client.get_run(run.steps["die"].run_id or "")
-    assert (found["status"], found["metrics"]) == ("FINISHED", {"done": 1.0})
-    assert found["tags"]["mlops.step_attempts"] == "1"
-
-    @step(name="die")
-    def die_always() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    doomed = client.create_pipeline("doomed").add_step(die_always)
-    with pytest.raises(StepError, match="workers that called the step 'die' died, 2 in a row") as caught:
-        doomed.run(engine="dask", address=address)
-    assert isinstance(caught.value.__cause__, PipelineError)
-    assert client.list_runs("doomed")[0]["status"] == "FAILED"
-
-
 def test_a_step_that_takes_too_long_is_stopped_on_its_worker(
     client: MLOpsClient, address: str, tmp_path: Path
 ) -> None:
@@ -255,56 +215,28 @@ def test_a_step_that_takes_too_long_is_stopped_on_its_worker(
     assert not psutil.pid_exists(int(mark.read_text()))
 
 
-def test_without_an_address_a_cluster_is_started_and_closed(
-    client: MLOpsClient, base: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    before = {p.pid for p in psutil.Process().children(recursive=True)}
-    threads = set(threading.enumerate())
-
-    @step(map="item")
-    def look(item: int) -> tuple[int, set[str], str]:
-        children = psutil.Process(int(item)).children(recursive=True)
-        listening = {
-            connection.laddr.ip
-            for process in children
-            for connection in process.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        }
-        return os.getpid(), listening, str(Path.cwd())
-
-    handlers = {name: list(logging.getLogger(name).handlers) for name in ("", "distributed", "tornado")}
-    run = client.create_pipeline("p").add_step(look).run(engine="dask", params={"item": [os.getpid()] * 4})
-    seen = run.outputs["look"]
-    assert os.getpid() not in {pid for pid, _, _ in seen}
-    assert {ip for _, listening, _ in seen for ip in listening} == {"127.0.0.1"}
-    assert {cwd for _, _, cwd in seen} == {str(Path.cwd())}
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "look" in err
-    assert {p.pid for p in psutil.Process().children(recursive=True)} == before
-    assert {t.name for t in set(threading.enumerate()) - threads if not t.daemon} == set()
-    assert handlers == {name: list(logging.getLogger(name).handlers) for name in handlers}
-    assert not list((client.workspace.state_path / "staging").iterdir())
-    assert not list(Path.cwd().iterdir())
-
-
 def test_ctrl_c_ends_the_run_at_once(client: MLOpsClient, address: str, tmp_path: Path) -> None:
-    def sleeping(name: str) -> Any:
-        def sleep() -> None:
-            (tmp_path / name).touch()
-            time.sleep(4)
+    going = tmp_path / "going"
+    going.touch()
 
-        return step(sleep, name=name, inputs=[], retry=3, backoff=0)
+    def endless(name: str) -> Any:
+        def work() -> None:
+            (tmp_path / name).touch()
+            while going.exists():
+                time.sleep(0.05)
+
+        return step(work, name=name, inputs=[], retry=3, backoff=0)
 
     def interrupt() -> None:
         while not all((tmp_path / name).exists() for name in "ab"):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
-    pipeline = client.create_pipeline("p").add_step(sleeping("a")).add_step(sleeping("b"))
+    pipeline = client.create_pipeline("p").add_step(endless("a")).add_step(endless("b"))
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(engine="dask", address=address)
+    going.unlink()
     assert {run["status"] for run in client.tracking.list_runs(limit=None)} == {"KILLED"}
 
 
@@ -370,3 +302,77 @@ def test_what_cannot_run_is_refused_before_anything_is_recorded(
             pipeline.run(engine="dask")
         assert 'pip install "mlops-workspaces[dask]"' in (missing.value.hint or "")
     assert client.list_runs("p") == []
+
+
+def test_a_worker_that_is_killed_in_mid_run_is_replaced(
+    client: MLOpsClient, address: str, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+
+    @step(inputs=[])
+    def die() -> str:
+        known = pids.read_text().split() if pids.exists() else []
+        pids.write_text(" ".join([*known, str(os.getpid())]))
+        if not known:
+            os.kill(os.getpid(), signal.SIGKILL)
+        client.log_metric("done", 1.0)
+        return "alive"
+
+    @step(inputs=[])
+    def beside() -> str:
+        return "untouched"
+
+    def join(die: str, beside: str) -> str:
+        return f"{die} {beside}"
+
+    pipeline = client.create_pipeline("p").add_step(die).add_step(beside).add_step(join)
+    run = pipeline.run(engine="dask", address=address)
+    assert run.outputs["join"] == "alive untouched"
+    assert len(set(pids.read_text().split())) == 2
+    found = client.get_run(run.steps["die"].run_id or "")
+    assert (found["status"], found["metrics"]) == ("FINISHED", {"done": 1.0})
+    assert found["tags"]["mlops.step_attempts"] == "1"
+
+    @step(name="die")
+    def die_always() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    doomed = client.create_pipeline("doomed").add_step(die_always)
+    with pytest.raises(StepError, match="workers that called the step 'die' died, 2 in a row") as caught:
+        doomed.run(engine="dask", address=address)
+    assert isinstance(caught.value.__cause__, PipelineError)
+    assert client.list_runs("doomed")[0]["status"] == "FAILED"
+
+
+def test_without_an_address_a_cluster_is_started_and_closed(
+    client: MLOpsClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {p.pid for p in psutil.Process().children(recursive=True)}
+    threads = set(threading.enumerate())
+
+    @step(map="item")
+    def look(item: int) -> tuple[int, set[str], str]:
+        children = psutil.Process(int(item)).children(recursive=True)
+        listening = {
+            connection.laddr.ip
+            for process in children
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        return os.getpid(), listening, str(Path.cwd())
+
+    handlers = {name: list(logging.getLogger(name).handlers) for name in ("", "distributed", "tornado")}
+    pipeline = client.create_pipeline("p", max_workers=1).add_step(look)
+    run = pipeline.run(engine="dask", params={"item": [os.getpid()] * 2})
+    seen = run.outputs["look"]
+    assert os.getpid() not in {pid for pid, _, _ in seen}
+    assert {ip for _, listening, _ in seen for ip in listening} == {"127.0.0.1"}
+    assert {cwd for _, _, cwd in seen} == {str(Path.cwd())}
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "look" in err
+    assert {p.pid for p in psutil.Process().children(recursive=True)} == before
+    assert {t.name for t in set(threading.enumerate()) - threads if not t.daemon} == set()
+    assert handlers == {name: list(logging.getLogger(name).handlers) for name in handlers}
+    assert not list((client.workspace.state_path / "staging").iterdir())
+    assert not list(Path.cwd().iterdir())
