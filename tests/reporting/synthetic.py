@@ -81,7 +81,7 @@ def _project(number: int) -> ProjectReport:
                 BestMetric("accuracy", "max", 0.5 + number % 100 / 250, f"{number:032x}", f"train {number}"),
                 BestMetric("loss", "min", 1 / (number + 1), f"{number:032x}", f"train {number}"),
             ),
-            by_day={_day(back): {"FINISHED": 1 + number % 3, "FAILED": back % 2} for back in range(0, 30, 2)},
+            by_day={_day(back): {"FINISHED": 1 + number % 3, "FAILED": back % 4} for back in range(0, 30, 2)},
         ),
         data=DataFacts(2, 5, 10_000_000, number % 2, NOW, "dvc/remote"),
         models=ModelsFacts(
