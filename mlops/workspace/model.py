@@ -303,7 +303,7 @@ class ProjectWorkspace:
         values |= {"state": self.state, "error": self.error}
         if self.error:
             # What this instance was made with, not what the file says.
-            values |= dict.fromkeys(("id", "created_at", "updated_at"))
+            values |= dict.fromkeys(("id", "evidently_project_id", "created_at", "updated_at"))
         return values
 
 
