@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.cli.arguments import ProjectOrAll
 from mlops.cli.output import JsonOption, manager_of, print_json
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ app = typer.Typer()
 @app.command()
 def doctor(
     context: typer.Context,
-    project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None,
+    project: ProjectOrAll = None,
     fix: Annotated[
         bool,
         typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
 
 app = typer.Typer()
@@ -17,7 +18,7 @@ _SIZE = "bytes, or such as 10GB (decimal) or 500MiB (binary)"
 @app.command()
 def quota(
     context: typer.Context,
-    project: str,
+    project: Project,
     soft: Annotated[str | None, typer.Option(help=f"Warn beyond it: {_SIZE}.")] = None,
     hard: Annotated[str | None, typer.Option(help=f"Refuse to store beyond it: {_SIZE}.")] = None,
     tool: Annotated[

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
+from mlops.cli.arguments import ProjectOrAll
 from mlops.cli.output import manager_of
 from mlops.cli.pages import BrowserOption, PortOption, serve
 
@@ -14,12 +13,12 @@ ui = typer.Typer(no_args_is_help=True)
 app.add_typer(ui, name="ui")
 
 
-_Project = Annotated[str | None, typer.Argument(help="Show this project only; all without it.")]
-
-
 @ui.command()
 def mlflow(
-    context: typer.Context, project: _Project = None, port: PortOption = None, browser: BrowserOption = True
+    context: typer.Context,
+    project: ProjectOrAll = None,
+    port: PortOption = None,
+    browser: BrowserOption = True,
 ) -> None:
     """Open MLflow's pages over the projects; each is an entry of the workspace picker. Ctrl-C stops it."""
     from mlops.ui import MLflowUI
@@ -29,7 +28,10 @@ def mlflow(
 
 @ui.command()
 def evidently(
-    context: typer.Context, project: _Project = None, port: PortOption = None, browser: BrowserOption = True
+    context: typer.Context,
+    project: ProjectOrAll = None,
+    port: PortOption = None,
+    browser: BrowserOption = True,
 ) -> None:
     """Open Evidently's pages: checks and dashboards of the projects, only to look at. Ctrl-C stops it."""
     from mlops.ui import EvidentlyUI

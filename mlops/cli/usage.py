@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlops.cli.arguments import ProjectOrAll
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _TOTAL = "total_bytes"
 @app.command()
 def usage(
     context: typer.Context,
-    project: Annotated[str | None, typer.Argument(help="One project; all by default.")] = None,
+    project: ProjectOrAll = None,
     gc: Annotated[
         bool, typer.Option("--gc", help="Show what clean-up would free, without doing it.")
     ] = False,
