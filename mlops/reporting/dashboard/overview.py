@@ -159,7 +159,8 @@ def _rankings(rankings: Rankings) -> Iterator[Ranked]:
 
     yield ranked("Most runs in 30 days", rankings.active)
     yield ranked("Largest share of failed runs in 30 days", rankings.failing, percent)
-    yield ranked("Longest without a run", rankings.idle, lambda days: counted(round(days), "day"))
+    idle = [place for place in rankings.idle if place.value >= 1]
+    yield ranked("Longest without a run", idle, lambda days: counted(int(days), "day"))
     yield ranked("Most storage", rankings.storage, human_bytes)
     yield ranked("Most drifted columns", rankings.drift, percent)
     yield ranked("Most open alerts", rankings.alerts)

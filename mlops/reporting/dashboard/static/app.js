@@ -110,7 +110,7 @@ function dressed(figure) {
     layout: {
       margin: { l: 48, r: 12, t: 12, b: 40 },
       colorway: series,
-      legend: { orientation: "h", y: -0.18 },
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
       hovermode: "closest",
       ...layout,
       paper_bgcolor: "rgba(0,0,0,0)",
