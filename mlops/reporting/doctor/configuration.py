@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
 from mlops import names
 from mlops.errors import (
     ConfigError,
     IsolationError,
     MLOpsError,
+    ScheduleError,
     WorkspaceCorruptError,
     WorkspaceNotFoundError,
 )
 from mlops.integrations.dvc_data.vault import Vault
-from mlops.integrations.evidently_monitoring import thresholds
 from mlops.integrations.evidently_monitoring.retention import Retention
 from mlops.reporting.doctor.finding import Check, Finding
 from mlops.reporting.doctor.subject import Subject
-from mlops.scheduling import stored
-from mlops.workspace import configuration, metadata, quota
+from mlops.scheduling.schedule import Schedule
+from mlops.workspace import configuration, metadata, quota, renaming
 from mlops.workspace.model import ProjectWorkspace
+from mlops.workspace.schema import monitoring_section
+
+# At the beginning of a line, or of a file in JSON's form.
+_VERSION: Final = re.compile(rb"^[{\s]*[\"']?schema_version[\"']?\s*:\s*(\d+)", re.MULTILINE)
 
 
 def of_file(workspace: ProjectWorkspace) -> Iterator[Finding]:
@@ -32,8 +39,7 @@ def of_file(workspace: ProjectWorkspace) -> Iterator[Finding]:
     except WorkspaceNotFoundError:
         return  # deleted meanwhile
     except WorkspaceCorruptError as error:
-        version = _stated_version(workspace)
-        newer = isinstance(version, int) and version > metadata.SCHEMA_VERSION
+        newer = (_stated_version(path) or 0) > metadata.SCHEMA_VERSION
         yield Finding(
             name,
             Check.SCHEMA if newer else Check.CORRUPT,
@@ -42,7 +48,7 @@ def of_file(workspace: ProjectWorkspace) -> Iterator[Finding]:
             details={"path": str(path)},
         )
         return
-    if _stated_version(workspace) is None:
+    if _stated_version(path) is None:
         yield Finding(
             name,
             Check.SCHEMA,
@@ -51,7 +57,8 @@ def of_file(workspace: ProjectWorkspace) -> Iterator[Finding]:
             problem=False,
             details={"path": str(path)},
         )
-    if found.project_name != workspace.root_path.name:
+    # One that is being renamed has its former name in there until that is finished.
+    if found.project_name != workspace.root_path.name and not renaming.pending(workspace.root_path):
         yield Finding(
             name,
             Check.NAME,
@@ -99,7 +106,7 @@ def of_base(workspaces: Sequence[ProjectWorkspace]) -> Iterator[Finding]:
                 Check.SHARED_ID,
                 f"{each.metadata_file} has the id {identity}, and so has {', '.join(others)}",
                 "one is a copy of the other: give the copy an id of its own (python -c 'import uuid;"
-                " print(uuid.uuid4())')",
+                " print(uuid.uuid4())'), and take its evidently_project_id out",
                 details={"id": identity, "projects": others},
             )
 
@@ -111,18 +118,17 @@ def of_settings(subject: Subject) -> Iterator[Finding]:
     vault = Vault(subject.context)
     readers: list[Callable[[], Any]] = [
         lambda: configuration.check(wiring, project=subject.project, operation="doctor"),
-        lambda: thresholds.section(workspace, operation="doctor"),
+        lambda: monitoring_section(workspace.monitoring, project=subject.project, operation="doctor"),
         lambda: Retention.of(workspace, operation="doctor"),
         lambda: quota.limits_of(workspace, operation="doctor"),
         lambda: vault.remote(vault.operation("doctor")),
+        *(partial(Schedule.from_stored, each, project=subject.project) for each in workspace.schedules),
     ]
     for read in readers:
         try:
             read()
-        except (ConfigError, IsolationError) as error:
+        except (ConfigError, IsolationError, ScheduleError) as error:
             yield wrong(workspace, error)
-    for senseless in stored.read(workspace)[1].values():
-        yield wrong(workspace, senseless)
 
 
 def wrong(workspace: ProjectWorkspace, error: MLOpsError) -> Finding:
@@ -147,13 +153,10 @@ def _with_others(same: Sequence[ProjectWorkspace]) -> Iterator[tuple[ProjectWork
             yield each, others
 
 
-def _stated_version(workspace: ProjectWorkspace) -> object:
-    """Return what a file says its schema version is; None if it says nothing, or nothing readable."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+def _stated_version(path: Path) -> int | None:
+    """Return what a file says its schema version is, whether or not it can be understood; None if nothing."""
     try:
-        values = yaml.load(workspace.metadata_file.read_bytes(), Loader=loader)  # noqa: S506
-    except (OSError, ValueError, yaml.YAMLError):
+        found = _VERSION.search(path.read_bytes())
+    except OSError:
         return None
-    return values.get("schema_version") if isinstance(values, dict) else None
+    return int(found[1]) if found else None

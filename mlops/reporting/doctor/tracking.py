@@ -35,18 +35,24 @@ def findings(subject: Subject) -> Iterator[Finding]:
         IntegrationUnavailableError: It cannot be read, or its server does not answer.
     """
     tracking = MLflowTracking(subject.context)
-    if tracking.embedded:
-        yield from _interrupted_restore(subject)
-    health = tracking.health()
-    if health.state is ToolState.UNAVAILABLE:
-        raise IntegrationUnavailableError(
-            f"{health.error}",
-            hint="restore the project from an export, or move the file away to start with an empty store"
-            if tracking.embedded
-            else f"make {health.location} reachable, then look again",
-        )
-    if not tracking.embedded or not tracking.database.exists():
+    if not tracking.embedded:
+        health = tracking.health()
+        if health.state is ToolState.UNAVAILABLE:
+            raise IntegrationUnavailableError(
+                f"{health.error}", hint=f"make {health.location} reachable, then look again"
+            )
         return
+    yield from _interrupted_restore(subject)
+    path = tracking.database
+    if not path.exists():
+        return
+    try:
+        yield from _database(subject, tracking)
+    except sqlite3.DatabaseError as error:
+        raise store.unreadable(path, error, operation="doctor", workspace=subject.project) from error
+
+
+def _database(subject: Subject, tracking: MLflowTracking) -> Iterator[Finding]:
     with store.reading(tracking.database) as connection:
         if (damage := _damage(connection, tracking.database, deep=subject.deep)) is not None:
             yield subject.finding(
