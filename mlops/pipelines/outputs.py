@@ -125,7 +125,7 @@ class OutputStore:
                     self._workspace,
                     directory=DIRECTORY,
                     adding_bytes=stored.bytes,
-                    staged_bytes=stored.bytes,
+                    staged=True,
                     operation="run",
                 )
                 target.parent.mkdir(exist_ok=True)

@@ -1,5 +1,10 @@
 """Room for what is about to be stored: refused before anything is written where a hard limit would be passed.
 
+Checked is what versions of data, artifacts, models, packages, reference data and outputs of pipelines take
+when they are stored through this package. What is small (parameters, metrics, texts, figures, checks), what
+plain MLflow or BentoML code stores by itself, and an imported, cloned or restored workspace are not refused;
+they count as soon as they are measured.
+
 What the workspace holds is measured, hard links once, and remembered by the process for some seconds. A write
 is refused on a fresh measurement only. What another writer is storing at the same moment may not be measured
 yet, so two of them may go beyond a limit together, by what they write then and no more.
@@ -35,8 +40,9 @@ def require_room(
     directory: str,
     adding_bytes: int | Callable[[], int],
     operation: str,
-    staged_bytes: int = 0,
+    staged: bool = False,
     linked: bool = False,
+    planned: bool = False,
 ) -> None:
     """Raise if something would take a project over a hard limit; call it before anything is stored.
 
@@ -48,8 +54,9 @@ def require_room(
         directory: The directory of the workspace where it goes, such as ``dvc``.
         adding_bytes: How much it is, or a function that finds out, called where there is a limit.
         operation: The calling method, for the error.
-        staged_bytes: How much of it lies in that directory already, as a temporary file.
+        staged: Whether it lies in that directory already, as a temporary file.
         linked: Whether it is in the workspace already and becomes a hard link, which costs nothing in total.
+        planned: Whether this only saves preparing in vain what cannot be stored: the write itself asks again.
 
     Raises:
         QuotaExceededError: There is no room for it.
@@ -60,16 +67,17 @@ def require_room(
     adding = adding_bytes() if callable(adding_bytes) else adding_bytes
     if adding <= 0:
         return
-    write = _Write(workspace, directory, adding, linked, operation)
+    write = _Write(workspace, directory, adding, linked, planned, operation)
     after = write.by_memory(limits)
     if after is None:
-        measured = _measure(workspace.root_path, directory, staged_bytes)
+        measured = _measure(workspace.root_path, directory, adding if staged else 0)
         if row := write.exceeded(limits, measured):
             raise write.refusal(row)
-        after = write.after(measured)
+        after = measured if planned else write.after(measured)
         with _lock:
             _measured[workspace.root_path] = after
-    write.warn(limits, after)
+    if not planned:
+        write.warn(limits, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,7 @@ class _Write:
     directory: str
     adding: int
     linked: bool
+    planned: bool
     operation: str
 
     def after(self, measured: _Measured) -> _Measured:
@@ -100,14 +109,15 @@ class _Write:
         )
 
     def by_memory(self, limits: Limits) -> _Measured | None:
-        """Return what there is with this write, if what was measured lately has room for it."""
+        """Return what there is then, if what was measured lately has room for this write."""
         root = self.workspace.root_path
         with _lock:
             measured = _measured.get(root)
             if measured is None or measured.until < time.monotonic() or self.exceeded(limits, measured):
                 return None
-            _measured[root] = self.after(measured)
-            return _measured[root]
+            if not self.planned:
+                measured = _measured[root] = self.after(measured)
+            return measured
 
     def exceeded(self, limits: Limits, measured: _Measured) -> QuotaRow | None:
         """Return the limit there is no room in, with what is used of it now."""

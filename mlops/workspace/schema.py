@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -44,6 +44,7 @@ class _Section(BaseModel):
         )
 
 
+SectionT = TypeVar("SectionT", bound=_Section)
 Text = Annotated[str, BeforeValidator(_as_text)]
 Above = Annotated[float, Field(gt=0)]
 
@@ -98,14 +99,21 @@ def monitoring_section(values: Mapping[str, Any], *, project: str, operation: st
     Raises:
         ConfigError: A key is unknown or a value makes no sense; all of them are named.
     """
+    hint = f"keys are thresholds, models and webhooks; thresholds are {THRESHOLDS}"
+    return _checked(MonitoringSection, dict(values), "monitoring", project, operation, hint)
+
+
+def _checked(
+    section: type[SectionT], values: object, name: str, project: str, operation: str, hint: str
+) -> SectionT:
     try:
-        return MonitoringSection.model_validate(dict(values))
+        return section.model_validate(values)
     except ValidationError as error:
         raise ConfigError(
-            f"The monitoring section of {project!r} is wrong: {explained(error, 'monitoring')}",
+            f"The {name} section of {project!r} is wrong: {explained(error, name)}",
             operation=operation,
             workspace=project,
-            hint=f"keys are thresholds, models and webhooks; thresholds are {THRESHOLDS}",
+            hint=hint,
         ) from error
 
 
@@ -196,16 +204,11 @@ def quota_section(values: object, *, project: str, operation: str) -> QuotaSecti
     Raises:
         ConfigError: A key is unknown or a value makes no sense; all of them are named.
     """
-    try:
-        return QuotaSection.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(
-            f"The quota section of {project!r} is wrong: {explained(error, 'quota')}",
-            operation=operation,
-            workspace=project,
-            hint="write it like {soft: 8GB, hard: 10GB, tools: {dvc: {hard: 5GB}}}; a section that is wrong "
-            f"in the file goes with: mlops quota {project} --clear",
-        ) from error
+    hint = (
+        "write it like {soft: 8GB, hard: 10GB, tools: {dvc: {hard: 5GB}}}; one that is wrong in the file "
+        f"goes with: mlops quota {project} --clear"
+    )
+    return _checked(QuotaSection, values, "quota", project, operation, hint)
 
 
 class WorkspaceFile(_Section):

@@ -83,6 +83,18 @@ def test_data_is_refused_before_it_is_stored_and_unchanged_data_costs_nothing(
     assert client.dvc_add(folder).files == 3
 
 
+def test_data_that_is_too_large_for_sure_is_not_even_read(client: MLOpsClient, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in range(3):
+        written(folder / f"{number}", FREE // 2 + number, seed=number)
+    limit(client, FREE, tool="dvc")
+    read: list[int] = []
+    with pytest.raises(QuotaExceededError, match=r"no room for 75\.0 kB more in dvc"):
+        client.data.add(folder, progress=lambda done, total: read.append(done))
+    assert max(read, default=0) == 0
+
+
 def test_a_push_to_the_remote_in_the_workspace_and_a_pull_into_the_cache_need_room(
     client: MLOpsClient, tmp_path: Path
 ) -> None:

@@ -221,6 +221,19 @@ def test_writes_of_this_process_are_added_up_between_measurements(
     require_room(workspace, directory="dvc", adding_bytes=900, operation="add")
 
 
+def test_what_is_only_planned_is_refused_too_and_takes_no_room(
+    limited: Callable[..., ProjectWorkspace], caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = limited({"tools": {"dvc": {"soft": 500, "hard": 1000}}}, dvc=100)
+    for _ in range(3):
+        require_room(workspace, directory="dvc", adding_bytes=900, operation="add", planned=True)
+    with pytest.raises(QuotaExceededError):
+        require_room(workspace, directory="dvc", adding_bytes=901, operation="add", planned=True)
+    assert not caplog.records
+    require_room(workspace, directory="dvc", adding_bytes=900, operation="add")
+    assert len(caplog.records) == 1
+
+
 def test_threads_of_one_process_do_not_share_the_same_room(limited: Callable[..., ProjectWorkspace]) -> None:
     workspace = limited({"tools": {"dvc": {"hard": 1000}}})
     require_room(workspace, directory="dvc", adding_bytes=1, operation="add")
@@ -305,7 +318,7 @@ def test_what_is_staged_is_not_counted_twice(tmp_path: Path) -> None:
     require_room(workspace, directory="dvc", adding_bytes=60_000, operation="add")
     room._measured.clear()
     (workspace.outputs_path / ".half.tmp").write_bytes(bytes(60_000))
-    require_room(workspace, directory="outputs", adding_bytes=60_000, staged_bytes=60_000, operation="run")
+    require_room(workspace, directory="outputs", adding_bytes=60_000, staged=True, operation="run")
 
 
 def test_parts_and_the_whole_are_measured_as_one_by_one(base: Path) -> None:

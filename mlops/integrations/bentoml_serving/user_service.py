@@ -18,6 +18,7 @@ from mlops.integrations.bentoml_serving.model_card import read_card
 from mlops.integrations.bentoml_serving.service_files import ServiceFiles
 from mlops.integrations.bentoml_serving.store import BentoStore
 from mlops.workspace.links import PACKAGED_AS
+from mlops.workspace.room import require_room
 from mlops.workspace.tools import Link
 
 # Labels of such a Bento: a hash of all that went into it, and the tag of each of its models.
@@ -55,6 +56,7 @@ def deploy(
 
     Raises:
         IntegrationError: The service is in no file, its build failed, or the tag holds something else.
+        QuotaExceededError: The project has no room for it.
     """
     project = store.workspace.project_name
     files = service_files.find(service, operation=operation, workspace=project)
@@ -62,6 +64,12 @@ def deploy(
     source = _digest(files, [entry.digest or entry.tag for entry in models], lines)
     stored = store.find("bento", model, version)
     if stored is None and store.find("model", model, version) is None:
+        require_room(
+            store.workspace,
+            directory=store.home.name,
+            adding_bytes=lambda: sum((files.root / path).stat().st_size for path in files.paths),
+            operation=operation,
+        )
         uses = {f"{_MODEL}{number}": entry.tag for number, entry in enumerate(models, 1)}
         options = {
             "service": files.target,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -166,17 +166,13 @@ class _Addition:
         from mlops.integrations.dvc_data.objects import ObjectStore
 
         objects = ObjectStore(self._vault, self._vault.remote(self._operation), self._operation)
+        self._require_room(lambda: self._least_bytes(seen, index), planned=True)
         with self._vault.staging() as staging:
             staged = self._read(seen, index, staging)
             again = _walk(self._vault, self._ledger, self._source, self._operation)
             if changes := again.changes(seen, exact=True):
                 raise _changed(self._source, changes, self._operation)
-            require_room(
-                self._vault.workspace,
-                directory=self._vault.root.name,
-                adding_bytes=lambda: self._new_bytes(staged),
-                operation=self._operation.name,
-            )
+            self._require_room(lambda: self._new_bytes(staged))
             for md5, copy in staged.items():
                 self._vault.cache.take(md5, copy)
             return objects.store_listing(self.hashes, staging) if seen.directory else self.hashes[""]
@@ -199,6 +195,24 @@ class _Addition:
             else:
                 staged[md5] = copy
         return staged
+
+    def _require_room(self, adding_bytes: Callable[[], int], *, planned: bool = False) -> None:
+        require_room(
+            self._vault.workspace,
+            directory=self._vault.root.name,
+            adding_bytes=adding_bytes,
+            operation=self._operation.name,
+            planned=planned,
+        )
+
+    def _least_bytes(self, seen: Snapshot, index: SourceIndex | None) -> int:
+        """Return what is new without a doubt: files of a size that no object has, one of each size."""
+        touched = {
+            stat.size
+            for name, stat in seen.files.items()
+            if index is None or index.unchanged(name, stat) is None
+        }
+        return sum(touched - {size for _, size in self._vault.cache.all()})
 
     def _new_bytes(self, staged: Mapping[str, str]) -> int:
         sizes = {md5: Path(copy).stat().st_size for md5, copy in staged.items()}
