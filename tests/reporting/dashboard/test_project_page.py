@@ -1,0 +1,346 @@
+"""The pages of projects and of their runs: they show what the library says, and nothing else happens."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from mlops import MLOpsClient, WorkspaceManager
+from mlops.reporting.dashboard import project_runs
+from mlops.reporting.dashboard.server import DashboardServer
+from tests.reporting.dashboard.serving import ask
+from tests.reporting.demo import HOSTILE, READY, past_run
+
+PARTS = ("Runs", "Data", "Models", "Monitoring", "Pipelines", "Schedules", "Storage", "Lineage")
+
+
+def rows(page: str, table: str) -> list[list[str]]:
+    """Return the texts of a table's cells, row by row."""
+    found = re.search(rf'<table id="{table}".*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    assert found, f"the page has no table {table}"
+    cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.DOTALL) for row in found[1].split("</tr>")]
+    return [[words(cell) for cell in row] for row in cells if row]
+
+
+def words(markup: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())
+
+
+def files_below(base: Path) -> set[tuple[str, int]]:
+    return {(str(path), path.stat().st_mtime_ns) for path in base.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def client(demo: Path) -> Iterator[MLOpsClient]:
+    with MLOpsClient.from_project("churn", base_path=demo) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def churn(dashboard: DashboardServer) -> str:
+    return ask(dashboard, "/projects/churn").text
+
+
+def test_a_page_has_every_part_of_its_project(churn: str) -> None:
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", churn) == list(PARTS)
+    assert "Who leaves next month" in churn
+    assert "team" in churn and "growth" in churn
+    assert churn.count('<div class="trouble"') == 1
+    assert "2 of 4 columns drifted" in churn
+
+
+def test_the_runs_are_those_the_library_lists(churn: str, client: MLOpsClient) -> None:
+    listed = client.list_runs()
+    shown = rows(churn, "runs-table")
+    assert [row[0] for row in shown] == [run["run_name"] for run in listed]
+    assert [row[2] for row in shown] == [run["status"] for run in listed]
+    for run in listed:
+        assert f"/projects/churn/runs/{run['run_id']}" in churn
+    (wider,) = (row for row in shown if row[0] == "wider")
+    assert {"0.79", "0.6", "4"} <= set(wider)
+
+
+def test_the_facts_are_those_of_the_report(dashboard: DashboardServer, client: MLOpsClient) -> None:
+    facts = ask(dashboard, "/projects/churn/report.json").json
+    stats = client.get_stats()
+    assert facts["runs"]["total"] == stats["total_runs"]
+    assert facts["runs"]["by_status"] == stats["runs_by_status"]
+    assert facts["data"]["versions"] == stats["total_data_versions"]
+    assert facts["monitoring"]["checks"] == stats["total_checks"]
+    assert facts["models"]["versions"] == stats["total_model_versions"]
+
+
+def test_data_models_monitoring_and_schedules_are_told(churn: str, client: MLOpsClient) -> None:
+    (dataset,) = rows(churn, "data-table")
+    current = client.data.datasets()[0]
+    assert dataset[0] == current.name
+    assert dataset[1] == current.md5[:10]
+    assert dataset[5:] == ["not pushed", "2 1 not pushed"]
+    assert [row[4] for row in rows(churn, "data-1")] == ["not pushed", "pushed"]
+    newest, production = rows(churn, "models-table")
+    assert newest[:3] == ["classifier", "2", ""]
+    assert production[:3] == ["classifier", "1", "production"]
+    assert production[6] == "churn.classifier:1"
+    assert production[8].startswith("drift")
+    last, first = client.monitoring.history()
+    assert [row[4] for row in rows(churn, "checks-table")] == [
+        f"{check['n_drifted']} of {check['n_compared']}" for check in (last, first)
+    ]
+    columns = rows(churn, "columns-1")
+    assert {row[0] for row in columns if "drifted" in row} == {"age", "spend"}
+    assert {row[0]: row[1] for row in rows(churn, "performance-1")}["accuracy"] == (
+        f"{last['performance']['accuracy']:.4g}"
+    )
+    assert [row[0] for row in rows(churn, "schedules-table")] == ["hourly", "night"]
+    assert rows(churn, "schedules-table")[0][3] == "paused"
+    assert rows(churn, "pipeline-versions-1")[0][0] == "v1.0.0"
+    assert rows(churn, "pipeline-runs-1")[0][1:3] == ["v1.0.0", "FINISHED"]
+
+
+def test_storage_is_what_the_library_measures(churn: str, client: MLOpsClient) -> None:
+    usage = client.get_storage_usage()
+    sizes = dict(re.findall(r'<th scope="row">([\w ]+)</th><td class="number" data-sort="(\d+)">', churn))
+    assert int(sizes["whole workspace"]) == usage["total_bytes"]
+    assert {part: int(sizes[part]) for part in ("mlflow", "dvc", "monitoring", "models")} == {
+        part: usage[f"{part}_bytes"] for part in ("mlflow", "dvc", "monitoring", "models")
+    }
+
+
+def test_the_lineage_is_drawn_and_told_in_words(churn: str, client: MLOpsClient) -> None:
+    drawing = churn[churn.index("<svg") : churn.index("</svg>")]
+    tree = churn[churn.index('<ul class="tree">') :]
+    boxes = re.findall(r"<title>(\w+) ([^<]+)</title>\s*<rect", drawing)
+    assert ("model", "churn.classifier:1") in boxes
+    assert ("pipeline", "retrain@v1.0.0") in boxes
+    trained = next(run for run in client.list_runs() if run["run_name"] == "train 1")
+    link = f'href="/projects/churn/runs/{trained["run_id"]}"'
+    assert link in drawing and link in tree
+    told = words(tree)
+    for kind, title in boxes:
+        assert f"{kind} {title}" in told
+    assert "produced model churn.classifier:1" in told
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({"status": "FAILED"}, ["unstable"]),
+        ({"pipeline": "retrain"}, ["retrain"]),
+        ({"status": "FINISHED", "pipeline": "retrain"}, ["retrain"]),
+    ],
+)
+def test_runs_are_filtered(dashboard: DashboardServer, query: dict[str, str], names: list[str]) -> None:
+    page = ask(dashboard, f"/projects/churn?{urlencode(query)}").text
+    assert [row[0] for row in rows(page, "runs-table")] == names
+
+
+@pytest.mark.parametrize(
+    "query", ["page=0", "page=-1", "page=x", "page=1e9", "page=²", "status=NONE", "status=%00", "other=1"]
+)
+def test_nonsense_in_an_address_counts_as_nothing(dashboard: DashboardServer, query: str) -> None:
+    answer = ask(dashboard, f"/projects/churn?{quote(query, safe='=%')}")
+    assert answer.status == 200
+    assert len(rows(answer.text, "runs-table")) == 7
+
+
+def test_no_run_like_that_says_so(dashboard: DashboardServer) -> None:
+    for query in ("status=KILLED&pipeline=retrain", "pipeline=none-such", "page=99999999"):
+        assert "No run is like that" in ask(dashboard, f"/projects/churn?{query}").text
+
+
+def test_runs_come_in_pages(
+    dashboard: DashboardServer, client: MLOpsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project_runs, "PAGE", 3)
+    seen: list[str] = []
+    path = "/projects/churn?status="
+    for _ in range(10):
+        page = ask(dashboard, path).text
+        seen += [row[0] for row in rows(page, "runs-table")]
+        following = re.search(r'<a href="(\?[^"]*)#runs" rel="next">', page)
+        if following is None:
+            break
+        path = f"/projects/churn{html.unescape(following[1])}"
+    assert seen == [run["run_name"] for run in client.list_runs()]
+
+
+def test_the_page_of_a_run_has_all_of_it(dashboard: DashboardServer, client: MLOpsClient) -> None:
+    run = next(run for run in client.list_runs() if run["run_name"] == "train 1")
+    page = ask(dashboard, f"/projects/churn/runs/{run['run_id']}").text
+    assert {row[0]: row[1] for row in rows(page, "params-table")} == run["params"]
+    assert {row[0] for row in rows(page, "metrics-table")} == set(run["metrics"])
+    assert {row[0]: row[1] for row in rows(page, "tags-table")}.items() >= {"mlops.project": "churn"}.items()
+    (dataset,) = client.tracking.datasets(run["run_id"])
+    assert rows(page, "datasets-table") == [[dataset["name"], dataset["digest"], "dvc", "training"]]
+    assert rows(page, "artifacts-table")[0][:2] == ["notes/summary.txt", "8 B"]
+    assert rows(page, "models-table")[0][:3] == ["classifier", "1", "production"]
+    # The metric with a curve is drawn first.
+    assert re.findall(r'<option value="(\w+)">', page)[0] == "epoch_loss"
+    assert "churn.classifier:1" in page[page.index("<svg") :]
+
+
+def test_a_pipelines_run_leads_to_its_steps_and_back(dashboard: DashboardServer, client: MLOpsClient) -> None:
+    (run,) = client.list_runs("retrain")
+    page = ask(dashboard, f"/projects/churn/runs/{run['run_id']}").text
+    assert [row[0] for row in rows(page, "steps-table")] == ["load", "count"]
+    step = re.search(r'<table id="steps-table".*?href="([^"]+)"', page, re.DOTALL)
+    assert step
+    assert f"/projects/churn/runs/{run['run_id']}" in ask(dashboard, step[1]).text
+
+
+def test_curves_have_every_value_of_the_metric(dashboard: DashboardServer, client: MLOpsClient) -> None:
+    runs = {run["run_name"]: run["run_id"] for run in client.list_runs()}
+    query = urlencode([("metric", "epoch_loss"), *(("run", runs[f"train {n}"]) for n in "12")])
+    answer = ask(dashboard, f"/projects/churn/curves.json?{query}&run={runs['stopped']}").json
+    assert [curve["run_name"] for curve in answer["curves"]] == ["train 1", "train 2"]
+    (first, _) = answer["figure"]["data"]
+    assert first["x"] == [0, 1, 2, 3, 4]
+    assert first["y"] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
+    assert answer["curves"][0] | {"run_id": "", "run_name": ""} == {
+        "run_id": "",
+        "run_name": "",
+        "points": 5,
+        "undefined": 0,
+        "first": 1.0,
+        "last": 0.2,
+        "minimum": 0.2,
+        "maximum": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 400),
+        ("metric=loss", 400),
+        ("run=" + "0" * 32, 400),
+        ("metric=loss&axis=depth&run=" + "0" * 32, 400),
+        ("metric=loss" + "&run=1" * 13, 400),
+        ("metric=loss&run=" + "0" * 32, 404),
+    ],
+)
+def test_curves_that_make_no_sense_are_refused(dashboard: DashboardServer, query: str, status: int) -> None:
+    answer = ask(dashboard, f"/projects/churn/curves.json?{query}")
+    assert answer.status == status
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/projects/none",
+        "/projects/UPPER",
+        "/projects/..",
+        "/projects/%2e%2e%2fchurn",
+        "/projects/%3Cscript%3E",
+        "/projects/none/runs/1",
+        "/projects/churn/runs/" + "0" * 32,
+        "/projects/churn/runs/" + quote(HOSTILE, safe=""),
+        "/projects/churn/runs/..%2f..%2fx",
+        "/projects/none/report.json",
+    ],
+)
+def test_what_is_not_there_is_not_found(dashboard: DashboardServer, path: str) -> None:
+    answer = ask(dashboard, path)
+    assert answer.status == 404
+    assert "Traceback" not in answer.text
+    assert "<script>" not in answer.text
+
+
+def test_hostile_texts_stay_texts(dashboard: DashboardServer) -> None:
+    page = ask(dashboard, "/projects/hostile").text
+    run = re.search(r'href="(/projects/hostile/runs/\w+)"', page)
+    assert run
+    for each in (page, ask(dashboard, run[1]).text, ask(dashboard, "/analytics?by=column").text):
+        assert "<script>alert" not in each
+        assert "<img" not in each
+        assert "<b>key" not in each
+        # One of the frame, and those of charts; none of them has code.
+        assert re.findall(r"<script[^>]*>(?!\{|</script>)", each) == []
+    assert HOSTILE in html.unescape(page)
+    assert html.escape("<img src=x onerror=alert(1)>.csv") in page
+
+
+def test_a_project_that_cannot_be_read_says_why(dashboard: DashboardServer) -> None:
+    answer = ask(dashboard, "/projects/broken")
+    assert answer.status == 200
+    assert "This project cannot be read" in answer.text
+    assert "not valid YAML" in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_a_broken_tool_hides_no_other(dashboard: DashboardServer, demo: Path) -> None:
+    answer = ask(dashboard, "/projects/torn")
+    assert answer.status == 200
+    assert "The runs cannot be read" in answer.text
+    assert rows(answer.text, "data-table")[0][0].endswith("torn.csv")
+    # What is not known is not none; and nobody elsewhere learns where the base is.
+    assert re.search(r"<dt>Runs</dt><dd class=\"main\">.*not known", answer.text)
+    assert str(demo) not in answer.text
+
+
+def test_an_unused_project_says_what_to_do(dashboard: DashboardServer) -> None:
+    page = ask(dashboard, "/projects/quiet").text
+    assert page.count('<p class="empty">') >= 6
+    for call in ("start_run", "dvc_add", "log_model", "monitor_predictions", "create_pipeline"):
+        assert call in page
+
+
+def test_looking_writes_nothing(dashboard: DashboardServer, demo: Path) -> None:
+    before = files_below(demo)
+    for name in (*READY, "broken", "none"):
+        ask(dashboard, f"/projects/{name}")
+    ask(dashboard, "/analytics")
+    assert files_below(demo) == before
+    assert not (demo / "none").exists()
+
+
+def test_looking_imports_no_tool(demo: Path) -> None:
+    code = """
+import sys
+from tests.reporting.dashboard.serving import ask
+from mlops import WorkspaceManager
+from mlops.reporting.dashboard.server import DashboardServer
+
+with DashboardServer(WorkspaceManager(sys.argv[1])) as server:
+    for path in ("/projects/churn", "/projects/hostile", "/analytics", "/analytics?by=column"):
+        assert ask(server, path).status == 200, path
+heavy = {"mlflow", "evidently", "bentoml", "dvc", "pandas", "numpy", "plotly", "pyarrow"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", code, str(demo)], cwd=root, check=True, timeout=120)
+
+
+@pytest.fixture
+def long(base: Path) -> Iterator[tuple[DashboardServer, dict[str, Any]]]:
+    """A project with a long curve, served."""
+    manager = WorkspaceManager(base)
+    with MLOpsClient("long", workspace_manager=manager) as client:
+        run_id = past_run(client, "long", days=1)
+        with client.start_run("curve") as run:
+            for step in range(20_000):
+                run.log_metric("loss", 100.0 if step == 12_345 else 1 / (step + 1), step=step)
+    with DashboardServer(manager) as server:
+        yield server, {"curve": run.run_id, "plain": run_id}
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_peak(long: tuple[DashboardServer, dict[str, Any]]) -> None:
+    server, ids = long
+    answer = ask(server, f"/projects/long/curves.json?metric=loss&run={ids['curve']}").json
+    (trace,) = answer["figure"]["data"]
+    assert len(trace["x"]) <= 1000
+    assert (trace["x"][0], trace["x"][-1]) == (0, 19_999)
+    assert trace["y"][trace["x"].index(12_345)] == 100.0
+    assert answer["curves"][0]["points"] == 20_000
+    assert answer["curves"][0]["maximum"] == 100.0
+    over_time = ask(server, f"/projects/long/curves.json?metric=loss&axis=time&run={ids['curve']}").json
+    assert over_time["figure"]["data"][0]["x"][0] == 0
