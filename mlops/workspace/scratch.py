@@ -1,9 +1,13 @@
-"""Directories for work on whole workspaces, on the base's own file system, cleared away however it ends."""
+"""Scratch directories that belong to one process and are cleared away after it, however it ended.
+
+Each lies on the file system of what it is made for, so that what was made in it can be renamed into place.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import shutil
 import uuid
@@ -13,39 +17,34 @@ from pathlib import Path
 from mlops.files import STATE_DIRECTORY, locked
 
 
-@contextlib.contextmanager
-def scratch(base: Path, name: str, *, operation: str) -> Iterator[Path]:
-    """Give an empty directory that can be renamed into the base, and remove what is left of it afterwards.
+def claim(root: Path, name: str) -> tuple[Path, int]:
+    """Make a directory and hold a lock on it; call this, like ``sweep``, under the project's lock.
 
-    Directories of processes that were killed are removed on the way: the lock on a directory is the kernel's,
-    which releases it with its holder.
+    The lock belongs to the open descriptor, so the kernel releases it when its last holder is gone, whether
+    that ended well or was killed. A child that inherits the descriptor keeps it.
 
     Args:
-        base: The base path; its state directory must exist.
+        root: Where the directory is made; it must exist.
         name: What it is for; part of its name.
-        operation: The calling method, for errors.
 
-    Raises:
-        WorkspaceLockedError: Another process kept the lock for making such directories.
+    Returns:
+        The directory and the descriptor that holds it.
     """
-    root = base / STATE_DIRECTORY / "staging" / "workspaces"
-    root.mkdir(parents=True, exist_ok=True)
     path = root / f"{name}-{uuid.uuid4().hex[:12]}"
-    with locked(base / STATE_DIRECTORY / "locks" / "staging.workspaces.lock", operation=operation):
-        _sweep(root)
-        path.mkdir()
-        descriptor = os.open(path, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(descriptor)
+    path.mkdir()
+    descriptor = os.open(path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return path, descriptor
 
 
-def _sweep(root: Path) -> None:
-    for path in root.iterdir():
-        # Somebody holds it, or removes it at this moment.
+def sweep(root: Path, name: str = "") -> None:
+    """Remove the directories made below ``root`` that nobody holds any more.
+
+    Args:
+        root: Where they were made; it may be missing.
+        name: Only those made for this; all by default, for a place that holds nothing else.
+    """
+    for path in root.glob(f"{glob.escape(name)}-*" if name else "*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -53,3 +52,46 @@ def _sweep(root: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(descriptor)
+
+
+@contextlib.contextmanager
+def scratch(
+    root: Path, name: str, lock: contextlib.AbstractContextManager[None]
+) -> Iterator[tuple[Path, int]]:
+    """Give a scratch directory on the file system of ``root`` and remove it afterwards.
+
+    Args:
+        root: Where scratch directories are made; abandoned ones are removed on the way.
+        name: What it is for.
+        lock: The project's lock, held only while the directory is made.
+
+    Yields:
+        The directory, and the descriptor that holds it, to be inherited by a child that works in it.
+    """
+    with lock:
+        sweep(root)
+        path, descriptor = claim(root, name)
+    try:
+        yield path, descriptor
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def base_scratch(base: Path, name: str, *, operation: str) -> Iterator[Path]:
+    """Give a scratch directory for work on whole workspaces, which can be renamed into the base.
+
+    Args:
+        base: The base path; its state directory must exist.
+        name: What it is for.
+        operation: The calling method, for errors.
+
+    Raises:
+        WorkspaceLockedError: Another process kept the lock for making such directories.
+    """
+    root = base / STATE_DIRECTORY / "staging" / "workspaces"
+    root.mkdir(parents=True, exist_ok=True)
+    lock = locked(base / STATE_DIRECTORY / "locks" / "staging.workspaces.lock", operation=operation)
+    with scratch(root, name, lock) as (path, _):
+        yield path

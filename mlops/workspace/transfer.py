@@ -24,7 +24,7 @@ from mlops.workspace import archive, links, metadata, renaming, tools
 from mlops.workspace.archive import FILES, TOOLS, Manifest, Progress
 from mlops.workspace.model import DIRECTORIES, METADATA_FILE, ProjectWorkspace, now
 from mlops.workspace.portable import portable
-from mlops.workspace.scratch import scratch
+from mlops.workspace.scratch import base_scratch
 from mlops.workspace.unpacking import Reader
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def export(
     lock = base / STATE_DIRECTORY / "locks" / f"archive.{key}.lock"
     with (
         locked(lock, timeout=context.settings.lock_timeout, operation=operation),
-        scratch(base, "export", operation=operation) as directory,
+        base_scratch(base, "export", operation=operation) as directory,
     ):
         configuration, left_out = portable(workspace)
         left_out += _snapshot(context, directory, include_data=include_data, operation=operation)
@@ -92,7 +92,7 @@ def imported(
         progress: Called as ``progress(done, total)`` with bytes.
         operation: The calling method.
     """
-    with scratch(catalog.base_path, "import", operation=operation) as directory:
+    with base_scratch(catalog.base_path, "import", operation=operation) as directory:
         tree = directory / "tree"
         tree.mkdir()
         Reader(path, operation).extract(tree, progress=progress)
@@ -113,7 +113,7 @@ def cloned(
     catalog: WorkspaceCatalog, source: ToolContext, name: str, *, with_runs: bool, operation: str
 ) -> Iterator[ProjectWorkspace]:
     """Give a copy of a workspace, complete but for its place, and remove it if it is left where it is."""
-    with scratch(catalog.base_path, "clone", operation=operation) as directory:
+    with base_scratch(catalog.base_path, "clone", operation=operation) as directory:
         tree = directory / "tree"
         tree.mkdir()
         only = None if with_runs else _DATA_TOOLS

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from mlops.errors import ConfirmationRequiredError, DataIntegrityError, IntegrationError
 from mlops.files import sync_directory
-from mlops.integrations.bentoml_serving import entries, staging
+from mlops.integrations.bentoml_serving import entries
 from mlops.integrations.bentoml_serving.bento_model import MLFLOW_FOLDER, place
 from mlops.integrations.bentoml_serving.entries import BENTO_FILE, StoreEntry
 from mlops.integrations.bentoml_serving.model_card import digest
 from mlops.integrations.bentoml_serving.store import LATEST, BentoStore
+from mlops.workspace import scratch
 
 REQUIREMENTS: Final = Path("env", "python", "requirements.txt")
 # A requirement that only this machine can install: `name @ file:///...`, `/path`, `./path`, `../path`.
@@ -170,8 +171,8 @@ def _copy_tree(source: Path, target: Path) -> None:
 def _beside(directory: Path) -> Iterator[Path]:
     """Give a scratch directory on the file system of ``directory``, clearing those of killed exports away."""
     name = f".{directory.name}.export"
-    staging.sweep(directory.parent, name)
-    path, descriptor = staging.claim(directory.parent, name)
+    scratch.sweep(directory.parent, name)
+    path, descriptor = scratch.claim(directory.parent, name)
     try:
         yield path
     finally:

@@ -22,7 +22,7 @@ from mlops.integrations.bentoml_serving.environment import child_environment
 from mlops.integrations.bentoml_serving.prediction_log import log_directory
 from mlops.integrations.bentoml_serving.server import Server, loading_failure, log_tail
 from mlops.integrations.bentoml_serving.service_source import entry_service, has_own_service
-from mlops.integrations.bentoml_serving.staging import claim, sweep
+from mlops.workspace.scratch import claim, sweep
 
 if TYPE_CHECKING:
     from mlops.integrations.bentoml_serving.entries import StoreEntry

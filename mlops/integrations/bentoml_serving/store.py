@@ -18,7 +18,7 @@ from mlops.errors import IntegrationError, IntegrationUnavailableError, MLOpsErr
 from mlops.files import measure, sync_directory
 from mlops.integrations.bentoml_serving import entries
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
-from mlops.integrations.bentoml_serving.staging import scratch
+from mlops.workspace.scratch import scratch
 
 if TYPE_CHECKING:
     from mlops.workspace.model import ProjectWorkspace
