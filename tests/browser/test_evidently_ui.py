@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,23 +10,9 @@ import pytest
 
 from mlops import WorkspaceManager
 from mlops.ui import EvidentlyUI
+from tests.browser.conftest import StrictPage
 from tests.ui.checked import check
 from tests.ui.serving import quiet_environment
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-
-BINARY = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BINARY is None, reason="needs a Chromium browser on the PATH")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-MILLISECONDS = 30_000
 
 
 @pytest.fixture(scope="module")
@@ -47,48 +31,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Itera
         ui.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=BINARY, args=FLAGS)
-        try:
-            yield launched
-        finally:
-            launched.close()
-
-
 @pytest.fixture
-def page(browser: Any, pages: dict[str, Any]) -> Iterator[Any]:
-    with browser.new_context(viewport={"width": 1400, "height": 2400}) as context:
-        context.set_default_timeout(MILLISECONDS)
-        troubles: list[str] = []
-
-        def route(route: Any) -> None:
-            if route.request.url.startswith((pages["url"], "data:", "blob:")):
-                route.continue_()
-            else:
-                troubles.append(f"a request to {route.request.url}")
-                route.abort()
-
-        context.route(re.compile(".*"), route)
-        opened = context.new_page()
-        opened.on("pageerror", lambda error: troubles.append(f"an error: {error}"))
-        opened.on(
-            "console",
-            lambda message: (
-                troubles.append(f"{message.type}: {message.text}")
-                if message.type in ("error", "warning")
-                else None
-            ),
-        )
-        opened.on(
-            "response",
-            lambda answer: (
-                troubles.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None
-            ),
-        )
+def page(strict_page: StrictPage, pages: dict[str, Any]) -> Iterator[Any]:
+    with strict_page(pages["url"]) as opened:
         yield opened
-        assert troubles == [], "the pages work without a network and without errors"
 
 
 def test_a_projects_dashboard_is_drawn(page: Any, pages: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,9 @@ import pytest
 
 from mlops import WorkspaceManager
 from mlops.ui import MLflowUI
+from tests.browser.conftest import MILLISECONDS
 from tests.ui.serving import populate, quiet_environment
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-
-BINARY = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BINARY is None, reason="needs a Chromium browser on the PATH")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-MILLISECONDS = 60_000
 PROJECTS = {"churn_model": 0.5, "fraud": 3.0}
 
 
@@ -40,16 +26,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Itera
         yield {"url": ui.url, "ids": ids, "manager": manager}
     finally:
         ui.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=BINARY, args=FLAGS)
-        try:
-            yield launched
-        finally:
-            launched.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -22,29 +21,7 @@ from mlops.errors import DataIntegrityError, IntegrationError, MLOpsError, Works
 from mlops.files import measure
 from mlops.integrations.bentoml_serving import BentoServing, Deployment, bento_model
 from mlops.workspace.tools import ToolContext
-
-# What a process of its own needs to package into a workspace that is there already.
-CHILD = """
-import sys, time
-from pathlib import Path
-from mlops.settings import resolve
-from mlops.workspace.model import ProjectWorkspace
-from mlops.workspace.tools import ToolContext
-from mlops.integrations.bentoml_serving import BentoServing, bento_model, store
-serving = BentoServing(ToolContext(ProjectWorkspace.load_metadata(Path(sys.argv[1])), resolve().settings))
-def deploy(version="1", build_bento=True):
-    return serving.deploy(Path(sys.argv[2]), model="iris", version=version, build_bento=build_bento)
-"""
-
-
-def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD + code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+from tests.integrations.serving_children import start
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +112,16 @@ number = int(sys.argv[3])
 while True:
     deploy(f"v{number}", build_bento=False)
     number += 1
+    print("stored", flush=True)
 """
     number = 0
     for attempt in range(6):
         process = start(code, context.workspace.root_path, saved, number)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(0.05 + 0.037 * attempt)
+        # On a slow machine too, each has stored some when it is killed.
+        assert [process.stdout.readline() for _ in range(2)] == ["stored\n"] * 2
+        time.sleep(0.037 * attempt)
         kill(process)
         models = serving.models()
         assert [entry.error for entry in models if entry.error] == []

@@ -18,9 +18,7 @@ import pytest
 
 from mlops.errors import IntegrationError
 from mlops.integrations.bentoml_serving import BentoServing, Deployment
-from mlops.settings import resolve
-from mlops.workspace.model import ProjectWorkspace
-from mlops.workspace.tools import ToolContext
+from tests.integrations.serving_children import CHILD, project_in
 
 # Does what its only column says; with truncated weights it does not even load.
 MODEL = """
@@ -44,29 +42,20 @@ class Moody(mlflow.pyfunc.PythonModel):
 mlflow.models.set_model(Moody())
 """
 
-OWNER = """
-import sys, time
-from pathlib import Path
-from mlops.settings import resolve
-from mlops.workspace.model import ProjectWorkspace
-from mlops.workspace.tools import ToolContext
-from mlops.integrations.bentoml_serving import BentoServing
-serving = BentoServing(ToolContext(ProjectWorkspace.load_metadata(Path(sys.argv[1])), resolve().settings))
+OWNER = (
+    CHILD
+    + """
 print("starting", flush=True)
 server = serving.serve("moody", workers=2, timeout=110)
 print(server.pid, server.port, flush=True)
 time.sleep(600)
 """
+)
 
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> BentoServing:
-    base = tmp_path_factory.mktemp("faults")
-    (base / ".mlops").mkdir()
-    workspace = ProjectWorkspace("churn", base / "churn")
-    workspace.ensure_directories()
-    workspace.save_metadata()
-    return BentoServing(ToolContext(workspace, resolve(environ={}).settings))
+    return project_in(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture(scope="module")

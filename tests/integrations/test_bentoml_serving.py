@@ -24,9 +24,8 @@ import pytest
 
 from mlops.errors import IntegrationError, IntegrationUnavailableError, ModelNotFoundError
 from mlops.integrations.bentoml_serving import BentoServing, Deployment, Server, prediction_log
-from mlops.settings import resolve
-from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext
+from tests.integrations.serving_children import CHILD, project_in, start
 
 COLUMN = "petal length (cm)"
 
@@ -69,12 +68,7 @@ def saved(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> BentoServing:
     """One project that most tests here only read."""
-    base = tmp_path_factory.mktemp("shared")
-    (base / ".mlops").mkdir()
-    workspace = ProjectWorkspace("churn", base / "churn")
-    workspace.ensure_directories()
-    workspace.save_metadata()
-    return BentoServing(ToolContext(workspace, resolve(environ={}).settings))
+    return project_in(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture(scope="module")
@@ -167,27 +161,6 @@ def test_building_writes_only_into_the_workspace(
     assert not (tmp_path / "foreign").exists()
     assert not (home / "bentoml").exists()
     assert list((adapter.workspace.models_path / "staging").iterdir()) == []
-
-
-CHILD = """
-import sys
-from pathlib import Path
-from mlops.settings import resolve
-from mlops.workspace.model import ProjectWorkspace
-from mlops.workspace.tools import ToolContext
-from mlops.integrations.bentoml_serving import BentoServing
-serving = BentoServing(ToolContext(ProjectWorkspace.load_metadata(Path(sys.argv[1])), resolve().settings))
-"""
-
-
-def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD + code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 DEPLOY = "print(serving.deploy(sys.argv[2], model='iris', version='1').bento_tag)"

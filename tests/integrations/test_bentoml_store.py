@@ -27,6 +27,7 @@ from mlops.files import measure
 from mlops.integrations.bentoml_serving import BentoServing
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolAdapter, ToolContext, ToolState
+from tests.integrations.serving_children import start
 
 
 def save_model(path: Path, slope: float = 1.0) -> Path:
@@ -63,28 +64,6 @@ def serving(context: ToolContext) -> BentoServing:
 
 def store(adapter: BentoServing, source: Path, model: str = "iris", version: str = "1", **options: object):
     return adapter.deploy(source, model=model, version=version, build_bento=False, **options)
-
-
-# What a process of its own needs to deploy into a workspace that is there already.
-CHILD = """
-import sys, time
-from pathlib import Path
-from mlops.settings import resolve
-from mlops.workspace.model import ProjectWorkspace
-from mlops.workspace.tools import ToolContext
-from mlops.integrations.bentoml_serving import BentoServing
-serving = BentoServing(ToolContext(ProjectWorkspace.load_metadata(Path(sys.argv[1])), resolve().settings))
-"""
-
-
-def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD + code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def test_it_is_a_tool_adapter_that_costs_nothing_to_construct(context: ToolContext) -> None:

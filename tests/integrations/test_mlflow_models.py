@@ -3,12 +3,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +28,7 @@ from mlops.integrations.mlflow_tracking.models import Models
 from mlops.integrations.mlflow_tracking.versions import ModelVersion
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext
+from tests.integrations.mlflow_server import mlflow_server
 
 ROWS = pd.DataFrame({"tenure": [1, 2, 3, 4, 5, 6], "charge": [9.0, 8.0, 7.0, 3.0, 2.0, 1.0]})
 TARGET = [0, 0, 0, 1, 1, 1]
@@ -594,30 +591,8 @@ class TestIsolation:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """An MLflow server with a database and artifacts of its own."""
-    home = tmp_path / "server"
-    home.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{home}/mlflow.db"]
-    command += ["--artifacts-destination", str(home / "artifacts")]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (home / "log").open("w") as output:
-        process = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            assert process.poll() is None, (home / "log").read_text()
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                    break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(60)
+    with mlflow_server(tmp_path / "server") as uri:
+        yield uri
 
 
 def test_projects_on_one_server_log_download_and_load_their_own(

@@ -1,12 +1,6 @@
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
@@ -19,9 +13,8 @@ from mlops.errors import DataNotFoundError, IntegrationError
 from mlops.integrations.mlflow_tracking import MLflowTracking, artifacts, queries, store
 from mlops.integrations.mlflow_tracking.api_queries import ApiReader
 from mlops.integrations.mlflow_tracking.run_query import ATTRIBUTES, RunQuery
-from mlops.integrations.mlflow_tracking.server import probe as probe_server
-from mlops.integrations.mlflow_tracking.store import database_uri
 from mlops.workspace.tools import ToolContext
+from tests.integrations.mlflow_server import mlflow_server
 
 MakeContext = Callable[..., ToolContext]
 
@@ -247,30 +240,8 @@ def test_a_shared_sqlite_store_keeps_projects_apart(make_context: MakeContext, t
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A real MLflow server; the address has credentials in it, which this one does not ask for."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tmp_path / "server"
-    home.mkdir()
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--backend-store-uri", database_uri(home / "server.db")]
-    command += ["--artifacts-destination", str(home / "artifacts")]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=home, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 120
-        uri = f"http://ann:s3cret@127.0.0.1:{port}"
-        while probe_server(uri) is not None:
-            assert process.poll() is None, (home / "log").read_text()
-            assert time.monotonic() < deadline, (home / "log").read_text()
-            time.sleep(0.2)
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+    with mlflow_server(tmp_path / "server") as uri:
+        yield uri.replace("127.0.0.1", "ann:s3cret@127.0.0.1")
 
 
 def test_a_server_keeps_projects_apart(

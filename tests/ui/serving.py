@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -76,3 +79,29 @@ def populate(manager: WorkspaceManager, project: str, *, best: float) -> tuple[s
     (logged,) = client.tracking.client().search_logged_models(["0"])
     client.tracking.close()
     return run.run_id, logged.model_id
+
+
+@contextmanager
+def ui_command(
+    tool: str, base: Path, temporary: Path, *arguments: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run ``mlops ui`` for a tool and yield it with the page it prints."""
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-c", "from mlops.cli import main; main()"),
+            *("--base-path", str(base), "ui", tool, "--no-browser", *arguments),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.search(r"http://\S+", line)
+            assert found, (line, process.stderr.read() if process.stderr else "")
+            yield process, found[0]
+        finally:
+            if process.poll() is None:
+                process.kill()

@@ -1,14 +1,9 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +15,7 @@ from mlops import WorkspaceManager
 from mlops.errors import WorkspaceNotFoundError
 from mlops.ui import EvidentlyUI
 from tests.ui.checked import check, series
-from tests.ui.serving import ask, quiet_environment, until
+from tests.ui.serving import ask, quiet_environment, ui_command, until
 
 
 @dataclass
@@ -205,36 +200,12 @@ def test_a_report_is_shown_and_downloaded(served: Served) -> None:
     assert '"column_name": "city"' in page
 
 
-@contextmanager
-def command(base: Path, temporary: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run ``mlops ui evidently`` and yield it with the page it prints."""
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-c", "from mlops.cli import main; main()"),
-            *("--base-path", str(base), "ui", "evidently", "--no-browser", *arguments),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(temporary)},
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            found = re.search(r"http://\S+", line)
-            assert found, (line, process.stderr.read() if process.stderr else "")
-            yield process, found[0]
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
 @pytest.mark.parametrize("ending", ["interrupted", "killed"])
 def test_the_command_serves_one_project_and_leaves_nothing(base: Path, tmp_path: Path, ending: str) -> None:
     manager = WorkspaceManager(base)
     workspace = manager.create_workspace("churn")
     manager.create_workspace("fraud")
-    with command(base, tmp_path, "churn") as (process, page):
+    with ui_command("evidently", base, tmp_path, "churn") as (process, page):
         url = page.partition("/projects")[0]
         assert page.endswith(f"/projects/{workspace.evidently_project_id}")
         status, listed = ask(url, "/api/projects")

@@ -1,13 +1,8 @@
 from __future__ import annotations
 
-import os
-import re
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -16,31 +11,7 @@ import pytest
 from mlops import WorkspaceManager
 from mlops.errors import IntegrationError, IntegrationUnavailableError, WorkspaceNotFoundError
 from mlops.ui import MLflowUI
-from tests.ui.serving import ask, until
-
-
-@contextmanager
-def command(base: Path, temporary: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run ``mlops ui mlflow`` and yield it with the page it prints."""
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-c", "from mlops.cli import main; main()"),
-            *("--base-path", str(base), "ui", "mlflow", "--no-browser", *arguments),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(temporary)},
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            found = re.search(r"http://\S+", line)
-            assert found, (line, process.stderr.read() if process.stderr else "")
-            yield process, found[0]
-        finally:
-            if process.poll() is None:
-                process.kill()
+from tests.ui.serving import ask, ui_command, until
 
 
 def server_of(process: subprocess.Popen[str]) -> psutil.Process:
@@ -52,7 +23,7 @@ def test_one_project_is_all_that_its_own_ui_shows(base: Path, tmp_path: Path) ->
     manager = WorkspaceManager(base)
     manager.create_workspace("churn_model")
     manager.create_workspace("fraud")
-    with command(base, tmp_path, "churn_model") as (process, page):
+    with ui_command("mlflow", base, tmp_path, "churn_model") as (process, page):
         assert page.endswith("/#/experiments?workspace=churn-model")
         url = page.partition("/#")[0]
         _, answer = ask(url, "/api/3.0/mlflow/workspaces")
@@ -76,7 +47,7 @@ def test_one_project_is_all_that_its_own_ui_shows(base: Path, tmp_path: Path) ->
 
 
 def test_the_server_ends_with_a_killed_owner(base: Path, tmp_path: Path) -> None:
-    with command(base, tmp_path) as (process, page):
+    with ui_command("mlflow", base, tmp_path) as (process, page):
         server = server_of(process)
         process.kill()
         assert until(lambda: not server.is_running())
