@@ -22,7 +22,7 @@ def dashboard(
     context: typer.Context,
     port: PortOption = None,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; others than this machine's own need a token.")
+        str, typer.Option(help="The address to listen on; one that other machines reach needs a token.")
     ] = "127.0.0.1",
     token_file: Annotated[
         Path | None,

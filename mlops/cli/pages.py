@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import AbstractContextManager
 from types import FrameType
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import typer
 
@@ -20,7 +20,7 @@ PortOption = Annotated[
 class Pages(AbstractContextManager[Any], Protocol):
     """A server of pages, which runs inside ``with``."""
 
-    title: str
+    title: ClassVar[str]
 
     @property
     def page(self) -> str:

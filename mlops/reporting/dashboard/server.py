@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import replace
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 import uvicorn
 
@@ -41,7 +41,7 @@ class DashboardServer:
         ConfigError: There is no such address, or other machines reach it and there is no token.
     """
 
-    title = "Dashboard"
+    title: ClassVar[str] = "Dashboard"
 
     def __init__(
         self,
