@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 _Decode = Callable[[Any], Any]
+_T = TypeVar("_T")
 
 
-def encode(value: Any) -> Any:
-    """Return facts as lists without names, mappings and plain values."""
-    kind: Any = type(value)
-    if _has_fields(kind):
-        return [encode(getattr(value, name)) for name in _names(kind)]
-    if isinstance(value, Mapping):
-        return {str(key): encode(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [encode(each) for each in value]
-    return value.isoformat() if isinstance(value, date) else value
+def dumps(value: Any) -> str:
+    """Return facts as JSON: lists without names, mappings and plain values."""
+    return json.dumps(value, default=_row, separators=(",", ":"))
+
+
+def loads(text: str, kind: type[_T]) -> _T:
+    """Return the facts that ``dumps`` wrote.
+
+    Args:
+        text: The JSON.
+        kind: Their dataclass.
+    """
+    hint: Any = kind
+    decode = decoder(hint)
+    found: _T = json.loads(text) if decode is None else decode(json.loads(text))
+    return found
 
 
 @cache
@@ -53,6 +61,20 @@ def shape(hint: Any) -> str:
         return " ".join([str(hint), *map(shape, get_args(hint))])
     hints = _hints(hint)
     return f"{hint.__name__}({', '.join(f'{name}: {shape(hints[name])}' for name in _names(hint))})"
+
+
+def _row(value: Any) -> Any:
+    """Return what JSON has no form for as something nearer to it."""
+    if isinstance(value, date):
+        return value.isoformat()
+    kind: Any = type(value)
+    return [_with_plain_keys(getattr(value, name)) for name in _names(kind)]
+
+
+def _with_plain_keys(value: Any) -> Any:
+    if isinstance(value, dict) and value and isinstance(next(iter(value)), date):
+        return {day.isoformat(): each for day, each in value.items()}
+    return value
 
 
 def _has_fields(kind: Any) -> bool:

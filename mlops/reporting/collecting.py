@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import mlops
 from mlops import names, settings
 from mlops.errors import MLOpsError, WorkspaceCorruptError, WorkspaceNotFoundError
 from mlops.files import STATE_DIRECTORY
-from mlops.reporting import codec
+from mlops.reporting import codec, helpers
 from mlops.reporting.facts import ProjectReport, StorageFacts, Trouble
 from mlops.reporting.memory import FRESH_NANOSECONDS, MOST_PATHS, SEPARATOR, Memory, Remembered
 from mlops.reporting.reading import days, machine, storage
@@ -59,7 +59,8 @@ def collect(
             if name not in roots:
                 manager.get_workspace(name)
         roots = {name: roots[name] for name in sorted(set(projects))}
-    collection = _Collection(manager, now=now)
+    table = settings.tool_table(manager.location.root)[0]
+    collection = Collection(manager.base_path, table, now=now)
     memory = Memory(manager.base_path, key=collection.key()) if cache else None
     known = memory.recall(None if projects is None else list(roots)) if memory else {}
     fresh: list[Remembered] = []
@@ -96,41 +97,68 @@ class _Begun:
     lasting: bool = True
 
 
-class _Collection:
-    """One pass over the projects of a base."""
+class Collection:
+    """One pass over the projects of a base.
 
-    def __init__(self, manager: WorkspaceManager, *, now: datetime) -> None:
-        self._now = now
+    Args:
+        base_path: The base.
+        table: The table of its pyproject.toml.
+        now: The moment the report is about, aware.
+    """
+
+    def __init__(self, base_path: Path, table: Mapping[str, Any], *, now: datetime) -> None:
+        self.base_path = base_path
+        self.table = {k: v for k, v in table.items() if k in settings.ProjectSettings.model_fields}
+        self.now = now
         self._first = days.first_day(now)
         self._machine = machine.look()
-        self._table = {
-            name: value
-            for name, value in settings.tool_table(manager.location.root)[0].items()
-            if name in settings.ProjectSettings.model_fields
-        }
         # Without this directory no project has a server.
-        self._serving = (manager.base_path / STATE_DIRECTORY / "serving").is_dir()
+        self._serving = (base_path / STATE_DIRECTORY / "serving").is_dir()
 
     def key(self) -> str:
         """Return what the facts of all projects depend on beside their files."""
         variables = {n: v for n, v in os.environ.items() if n.startswith(settings.ENV_PREFIX)}
         parts = [mlops.__version__, codec.shape(ProjectReport), dict(self._machine.versions), variables]
-        text = json.dumps([*parts, self._table], sort_keys=True, default=str)
+        text = json.dumps([*parts, self.table], sort_keys=True, default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def read(
         self, roots: Mapping[str, Path], known: Mapping[str, Remembered]
     ) -> Iterator[tuple[ProjectReport, Remembered | None]]:
         """Yield each project, and what is to be kept of it; one that was removed meanwhile is left out."""
-        decode = codec.decoder(ProjectReport)
-        asked: dict[str, _Begun] = {}
-        servers: Servers | None = None
+        changed: list[Path] = []
         for name, root in roots.items():
             kept = known.get(name)
-            if kept is not None and decode is not None and _holds(kept, root):
-                report = decode(json.loads(kept.report))
-                yield self._as_of_now(report, json.loads(kept.schedules), root), None
-                continue
+            if kept is not None and _holds(kept, root):
+                yield self._recalled(kept, root), None
+            else:
+                changed.append(root)
+        with helpers.sharing(self, changed) as shared:
+            yield from self._read(shared.own)
+            for kept, lasting in shared.answers():
+                yield self._recalled(kept, self.base_path / kept.name), kept if lasting else None
+            yield from self._read(shared.left)
+
+    def examine(self, root: Path) -> tuple[Remembered, bool] | None:
+        """Return what is found in one project, and whether it can be kept; None if that takes a server.
+
+        Args:
+            root: The project's directory.
+
+        Raises:
+            WorkspaceNotFoundError: It was removed.
+        """
+        begun, reading = self._begin(root)
+        if isinstance(reading, ProjectReport):
+            return _remembered(begun, reading), _is_lasting(begun)
+        if not reading.read_tracking():
+            return None
+        return _remembered(begun, reading.report(begun.walk)), _is_lasting(begun)
+
+    def _read(self, roots: Iterable[Path]) -> Iterator[tuple[ProjectReport, Remembered | None]]:
+        asked: dict[str, _Begun] = {}
+        servers: Servers | None = None
+        for root in roots:
             try:
                 begun, reading = self._begin(root)
             except (WorkspaceNotFoundError, FileNotFoundError):
@@ -144,7 +172,7 @@ class _Collection:
                     from mlops.reporting.servers import Servers
 
                     servers = Servers()
-                asked[name] = replace(begun, lasting=False)
+                asked[root.name] = replace(begun, lasting=False)
                 servers.ask(reading)
         for reading, answered in servers.answers() if servers else ():
             begun = asked[reading.context.workspace.project_name]
@@ -172,7 +200,7 @@ class _Collection:
             and not self._machine.others
             and (mounted is None or mounted.is_dir())
             # What the environment has in such a place today it may not have tomorrow.
-            and "${" not in f"{workspace.dvc_remote_path}{workspace.bentoml_tag_prefix}{self._table}"
+            and "${" not in f"{workspace.dvc_remote_path}{workspace.bentoml_tag_prefix}{self.table}"
         )
         begun = replace(begun, entries=workspace.schedules, mounted=mounted, lasting=lasting)
         return begun, self._reading(context)
@@ -188,38 +216,49 @@ class _Collection:
         if own["bentoml_tag_prefix"] == names.default_tag_prefix(workspace.project_name):
             own["bentoml_tag_prefix"] = None
         stored = {name: value for name, value in own.items() if value is not None}
-        return settings.resolve(workspace={**self._table, **stored}).settings
+        return settings.resolve(workspace={**self.table, **stored}).settings
 
     def _finish(self, begun: _Begun, report: ProjectReport) -> tuple[ProjectReport, Remembered | None]:
-        walk = begun.walk
-        kept = None
-        fresh = walk.changed_at > begun.since - FRESH_NANOSECONDS
-        if begun.lasting and not (fresh or walk.linked) and len(walk.paths) <= MOST_PATHS:
-            kept = Remembered(
-                report.project_name,
-                walk.state,
-                SEPARATOR.join(map(os.fsencode, walk.paths)),
-                None if begun.mounted is None else str(begun.mounted),
-                json.dumps(codec.encode(report)),
-                json.dumps([*begun.entries], default=str),
-            )
+        kept = _remembered(begun, report) if _is_lasting(begun) else None
         return self._as_of_now(report, begun.entries, begun.root), kept
+
+    def _recalled(self, kept: Remembered, root: Path) -> ProjectReport:
+        report = codec.loads(kept.report, ProjectReport)
+        return self._as_of_now(report, json.loads(kept.schedules), root)
 
     def _as_of_now(
         self, report: ProjectReport, entries: Sequence[Mapping[str, Any]], root: Path
     ) -> ProjectReport:
         """Add what depends on the moment: the days that count, the schedules and the servers."""
-        found = days.as_of(report, self._now)
+        found = days.as_of(report, self.now)
         if entries:
             from mlops.reporting.reading.schedules import read
 
-            schedules, troubles = read(ProjectWorkspace(root.name, root), entries, now=self._now)
+            schedules, troubles = read(ProjectWorkspace(root.name, root), entries, now=self.now)
             found = replace(found, schedules=schedules, troubles=(*found.troubles, *troubles))
         if self._serving and found.models.deployments:
             from mlops.reporting.reading.serving import with_urls
 
             found = replace(found, models=with_urls(found.models, ProjectWorkspace(root.name, root)))
         return found
+
+
+def _is_lasting(begun: _Begun) -> bool:
+    """Say whether what was read holds as long as the walk finds the same."""
+    walk = begun.walk
+    fresh = walk.changed_at > begun.since - FRESH_NANOSECONDS
+    return begun.lasting and not (fresh or walk.linked) and len(walk.paths) <= MOST_PATHS
+
+
+def _remembered(begun: _Begun, report: ProjectReport) -> Remembered:
+    return Remembered(
+        report.project_name,
+        begun.walk.state,
+        SEPARATOR.join(map(os.fsencode, begun.walk.paths)),
+        None if begun.mounted is None else str(begun.mounted),
+        codec.dumps(report),
+        json.dumps([*begun.entries], default=str),
+    )
 
 
 def _holds(kept: Remembered, root: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,21 +107,26 @@ class Deployment:
         }
 
 
-def scan(root: Path, *, kind: str, prefix: str) -> Iterator[StoreEntry]:
+def scan(
+    root: Path, *, kind: str, prefix: str, load: Callable[[bytes], Any] | None = None
+) -> Iterator[StoreEntry]:
     """Yield every entry below ``models/`` or ``bentos/``, by tag; what cannot be read carries its error.
 
     Args:
         root: The directory of that kind; a missing one holds nothing.
         kind: ``model`` or ``bento``.
         prefix: The prefix that the project's tags have now.
+        load: Reads an entry's file; everything in it by default.
     """
     for name in _directories(root):
         for version in _directories(name):
-            if (entry := read(version, kind=kind, prefix=prefix)) is not None:
+            if (entry := read(version, kind=kind, prefix=prefix, load=load)) is not None:
                 yield entry
 
 
-def read(path: Path, *, kind: str, prefix: str) -> StoreEntry | None:
+def read(
+    path: Path, *, kind: str, prefix: str, load: Callable[[bytes], Any] | None = None
+) -> StoreEntry | None:
     """Read one entry from its directory ``<name>/<version>``; None if it vanished meanwhile."""
     import yaml
 
@@ -134,7 +139,7 @@ def read(path: Path, *, kind: str, prefix: str) -> StoreEntry | None:
         return StoreEntry(kind, tag, path, model, version, error=f"{file}: {reason}")
 
     try:
-        values = yaml.load(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        values = (load or load_all)(file.read_bytes())
     except FileNotFoundError:
         return broken("the file is missing, so the entry is incomplete") if path.is_dir() else None
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -157,6 +162,13 @@ def read(path: Path, *, kind: str, prefix: str) -> StoreEntry | None:
     return StoreEntry(
         kind, tag, path, model, version, created_at, labels, metadata, own.get("digest"), own.get("size")
     )
+
+
+def load_all(text: bytes) -> Any:
+    """Return everything an entry's file says."""
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - it is safe
 
 
 def _directories(path: Path) -> list[Path]:

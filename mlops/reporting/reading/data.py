@@ -16,17 +16,16 @@ from mlops.workspace.tools import ToolContext, ToolState
 _OPERATION: Final = "collect"
 
 
-def read(context: ToolContext, *, first: date) -> DataFacts:
+def read(vault: Vault, *, first: date) -> DataFacts:
     """Return what the vault holds.
 
     Args:
-        context: The project.
+        vault: The project's vault.
         first: The earliest day that is counted by day.
 
     Raises:
         MLOpsError: The ledger, or the remote's setting, cannot be understood.
     """
-    vault = Vault(context)
     operation = vault.operation(_OPERATION)
     ledger, remote = vault.ledger(operation), vault.remote(operation)
     heads, versions = ledger.heads(), ledger.versions()
@@ -48,13 +47,15 @@ def read(context: ToolContext, *, first: date) -> DataFacts:
     )
 
 
-def state(context: ToolContext) -> ToolState:
+def state(vault: Vault) -> ToolState:
     """Say whether the vault is there and its remote can be used; nothing is contacted.
+
+    Args:
+        vault: The project's vault.
 
     Raises:
         MLOpsError: The remote cannot be used, or its setting or the vault's configuration is wrong.
     """
-    vault = Vault(context)
     operation = vault.operation(_OPERATION)
     if vault.read_config(operation) is None:
         return ToolState.NOT_CREATED

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Final
 
 from mlops import names
 from mlops.errors import IntegrationUnavailableError
+from mlops.integrations.bentoml_serving import entries
 from mlops.integrations.bentoml_serving.entries import StoreEntry
 from mlops.integrations.bentoml_serving.store import BentoStore
 from mlops.integrations.bentoml_serving.user_service import is_user_service, links_of
 from mlops.reporting.facts import DeploymentFacts, Gap
 from mlops.reporting.reading.tracking import Tracked
 from mlops.workspace.tools import ToolContext, ToolState
+
+# The parts of a Bento's file that say what it is; the rest, mostly its service's schema, is much longer.
+_HEAD: Final = re.compile(rb"^(?:name|version|creation_time|labels):.*\n(?:[ \t-].*\n|\n)*", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,10 @@ def read(context: ToolContext, tracked: Tracked | None) -> Packaged:
         tracked: What the tracking store holds; None if that is not known, so that nothing is missing there.
     """
     store = _store(context)
-    models, bentos = list(store.entries("model")), list(store.entries("bento"))
+    models, bentos = (
+        list(entries.scan(store.root(kind), kind=kind, prefix=store.prefix, load=_head))
+        for kind in ("model", "bento")
+    )
     production = {} if tracked is None else tracked.production
     deployments = [
         DeploymentFacts(
@@ -102,3 +112,24 @@ def _gaps(bentos: list[StoreEntry], tracked: Tracked, prefix: str) -> Iterator[G
             wanted = {(entry.model, entry.version)}
         if wanted - tracked.versions:
             yield Gap(f"bento:{entry.tag}", "model")
+
+
+def _head(text: bytes) -> Any:
+    """Return what an entry's file says of the entry; all of it must be valid YAML nevertheless."""
+    import yaml
+
+    if text.startswith(b"{"):
+        try:
+            # As this library writes it; JSON is read many times faster than YAML.
+            return json.loads(text)
+        except ValueError:
+            return entries.load_all(text)
+    try:
+        from yaml import CSafeLoader
+        from yaml._yaml import CParser
+
+        CParser(text).raw_parse()
+        return yaml.load(b"".join(_HEAD.findall(text)), Loader=CSafeLoader)
+    except (ImportError, yaml.YAMLError):
+        # Without LibYAML; or written in another way; or damaged, which this then says.
+        return entries.load_all(text)

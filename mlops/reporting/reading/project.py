@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from mlops.errors import IntegrationNotInstalledError
+from mlops.integrations.dvc_data.vault import Vault
 from mlops.pipelines import catalogue
 from mlops.reporting.facts import DataFacts, ModelsFacts, ProjectReport, QuotaFacts, StorageFacts, Trouble
 from mlops.reporting.reading import checks, data, metric_modes, packaged, tracking
@@ -79,10 +80,11 @@ class ProjectReading:
         workspace = self.context.workspace
         facts, packed, monitored = DataFacts(), Packaged(), Monitored()
         pipelines: tuple[str, ...] = ()
+        vault = Vault(self.context)
         with self._tool("dvc"):
-            self._states["dvc"] = data.state(self.context)
+            self._states["dvc"] = data.state(vault)
         with self._tool("dvc"):
-            facts = data.read(self.context, first=self._first)
+            facts = data.read(vault, first=self._first)
         with self._tool("bentoml"):
             self._states["bentoml"] = packaged.state(self.context)
             packed = packaged.read(self.context, self._tracked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -45,55 +46,54 @@ def walk(root: Path) -> Walk:
     Args:
         root: The workspace's directory.
     """
-    top = str(root)
+    top, pack = f"{root}/", _pack
     paths: list[str] = []
-    stats: list[bytes] = []
-    by_directory = dict.fromkeys(DIRECTORIES, 0)
+    # The stat of a directory comes before its listing: what is added in between then differs next time.
+    stats = [_state(root.stat())]
+    sizes: defaultdict[str, int] = defaultdict(int)
     seen: set[tuple[int, int]] = set()
+    seen_in: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
     total = changed_at = 0
     linked = False
-    # The stat of a directory comes before its listing: what is added in between then differs next time.
-    stats.append(_state(root.stat()))
     pending = [("", "")]
-    seen_in: dict[str, set[tuple[int, int]]] = {}
     while pending:
-        relative, part = pending.pop()
+        prefix, part = pending.pop()
         try:
-            entries = os.scandir(f"{top}/{relative}" if relative else top)
+            entries = os.scandir(top + prefix)
         except (FileNotFoundError, NotADirectoryError):
             continue
+        within = 0
         with entries:
             for entry in entries:
                 try:
                     stat = entry.stat(follow_symlinks=False)
-                    directory = entry.is_dir(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                path = f"{relative}/{entry.name}" if relative else entry.name
+                changed = stat.st_ctime_ns
+                if changed > changed_at:
+                    changed_at = changed
+                path = prefix + entry.name
                 paths.append(path)
-                stats.append(_state(stat))
-                changed_at = max(changed_at, stat.st_ctime_ns)
-                if directory:
-                    pending.append((path, part or entry.name))
-                    continue
-                if entry.is_symlink():
-                    linked = linked or part != _OWN
-                size = stat.st_size
-                if stat.st_nlink > 1:
+                stats.append(pack(stat.st_mtime_ns, changed, stat.st_size, stat.st_ino))
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((path + "/", part or entry.name))
+                elif stat.st_nlink == 1:
+                    within += stat.st_size
+                    linked = linked or (part != _OWN and entry.is_symlink())
+                else:
                     identity = (stat.st_dev, stat.st_ino)
-                    mine = seen_in.setdefault(part, set())
-                    if part in by_directory and identity not in mine:
-                        by_directory[part] += size
-                    mine.add(identity)
-                    if identity in seen:
-                        continue
-                    seen.add(identity)
-                elif part in by_directory:
-                    by_directory[part] += size
-                total += size
-    for name in DIRECTORIES:
-        if (root / name).is_symlink():
-            by_directory[name] = measure(root / name).bytes
+                    if identity not in seen_in[part]:
+                        sizes[part] += stat.st_size
+                        seen_in[part].add(identity)
+                    if identity not in seen:
+                        total += stat.st_size
+                        seen.add(identity)
+        total += within
+        sizes[part] += within
+    by_directory = {name: sizes[name] for name in DIRECTORIES}
+    if linked:
+        linked_parts = (name for name in DIRECTORIES if (root / name).is_symlink())
+        by_directory |= {name: measure(root / name).bytes for name in linked_parts}
     return Walk(total, by_directory, paths, _digest(stats), changed_at, linked)
 
 

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from mlops import names
 from mlops.integrations.mlflow_tracking import MLflowTracking, metrics, queries, server, store
 from mlops.integrations.mlflow_tracking.recording import DATA_TAG_PREFIX
 from mlops.integrations.mlflow_tracking.versions import COPIED_FROM
@@ -77,11 +78,13 @@ def read_file(path: Path, context: ToolContext, *, modes: Mapping[str, str], fir
     Raises:
         sqlite3.Error: It cannot be read.
     """
-    tracking = MLflowTracking(context)
-    if metrics.waiting(tracking.uri):
-        tracking.flush_store("collect")
-    experiment = None if tracking.embedded else tracking.experiment_name
-    prefix = "" if tracking.embedded else tracking.model_prefix
+    uri, project = context.settings.mlflow_tracking_uri, context.workspace.project_name
+    if metrics.waiting(uri or store.database_uri(path)):
+        MLflowTracking(context).flush_store("collect")
+    own_prefix = context.settings.bentoml_tag_prefix or names.default_tag_prefix(project)
+    # A store of its own is all the project's; of a shared file one experiment is, and models with the prefix.
+    experiment = None if uri is None else context.settings.mlflow_experiment_name or project
+    prefix = "" if uri is None else own_prefix
     scope = (experiment, experiment)
     with store.reading(path) as connection:
         schema = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -90,12 +93,10 @@ def read_file(path: Path, context: ToolContext, *, modes: Mapping[str, str], fir
         facts = runs.tally((RunRow(*row) for row in connection.execute(statements.RUNS, scope)), first=first)
         found = (MetricRow(*row) for row in connection.execute(statements.METRICS, scope))
         best = runs.best_of((row for row in found if is_result(row.metric)), modes=modes)
-        names = {name for (name,) in connection.execute(statements.MODELS, (prefix, prefix))}
-        rows = connection.execute(statements.VERSIONS).fetchall() if names else []
-    versions = [_Version(name, str(number), *rest) for name, number, *rest in rows if name in names]
-    return _tracked(
-        replace(facts, best=best), len(names), versions, prefix=tracking.model_prefix, first=first
-    )
+        models = {name for (name,) in connection.execute(statements.MODELS, (prefix, prefix))}
+        rows = connection.execute(statements.VERSIONS).fetchall() if models else []
+    versions = [_Version(name, str(number), *rest) for name, number, *rest in rows if name in models]
+    return _tracked(replace(facts, best=best), len(models), versions, prefix=own_prefix, first=first)
 
 
 def read_server(context: ToolContext, *, modes: Mapping[str, str], first: date) -> Tracked:
