@@ -127,6 +127,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     # What the library logs reaches people as this command's own messages.
     logging.getLogger("mlops").addHandler(logging.NullHandler())
+    # But for a soft quota that is exceeded: no command asks for that.
+    logging.getLogger("mlops.workspace.room").addHandler(logging.StreamHandler())
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal cannot show is no reason to fail.
         if hasattr(stream, "reconfigure"):

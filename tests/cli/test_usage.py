@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +100,35 @@ def test_a_limit_from_the_command_line_stops_a_write_and_raising_it_lets_it_thro
     run("quota", "churn", "--tool", "dvc", "--hard", "30kB")
     run("data", "add", str(tmp_path / "data.bin"), "--project", "churn")
     assert "dvc: 8" in run("usage", "churn").stdout
+
+
+def test_a_command_that_exceeds_a_soft_limit_says_so_and_succeeds(
+    run: Run, manager: WorkspaceManager, tmp_path: Path
+) -> None:
+    run("quota", "churn", "--soft", "10kB")
+    (tmp_path / "data.bin").write_bytes(bytes(9000))
+    program = [sys.executable, "-c", "from mlops.cli import main; main()"]
+    added = subprocess.run(
+        [
+            *program,
+            "--base-path",
+            manager.base_path,
+            "data",
+            "add",
+            "data.bin",
+            "--project",
+            "churn",
+            "--json",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(added.stdout)[0]["size"] == 9000
+    assert re.fullmatch(
+        r"the project 'churn' holds 1\d\.\d kB, which is over its soft limit of 10\.0 kB\n", added.stderr
+    )
 
 
 def test_a_quota_that_is_mistyped_in_the_file_is_reported_and_can_be_cleared(
