@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from mlops.cli.arguments import Projects
-from mlops.cli.output import JsonOption, console, manager_of
+from mlops.cli.output import JsonOption, manager_of, print_table
+from mlops.cli.progress import count_bar
 from mlops.errors import ConfigError
 from mlops.reporting.gates import MEANINGS, Gate, evaluate, parse
 from mlops.reporting.rendering import Format, format_of, render, target_of, write
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 EXIT_GATE: Final = 3
+_MOST_ROWS: Final = 200
 _HELP: Final = "\n\n".join(
     (
         "Show all projects, or some, in tables, or write a report, and fail if it has what it may not.",
@@ -42,7 +44,11 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Write it to a file; one that exists is replaced."
+            "-o",
+            "--output",
+            metavar="FILE",
+            dir_okay=False,
+            help="Write it to a file; one that exists is replaced.",
         ),
     ] = None,
     fail_on: Annotated[
@@ -69,9 +75,7 @@ def report(
     if output is not None:
         typer.echo(f"Written: {write(collected, output, shown)}")
     elif shown is Format.TABLE and sys.stdout.isatty():
-        from mlops.reporting.terminal import tables_of
-
-        console().print(tables_of(collected))
+        _print(collected)
     else:
         typer.echo(render(collected, shown), nl=False)
     if gates and not collected.projects:
@@ -91,4 +95,21 @@ def _group() -> None:
 def _collect(context: typer.Context, projects: list[str] | None) -> StatusReport:
     from mlops.reporting.report import StatusReport
 
-    return StatusReport.collect(projects=projects, manager=manager_of(context))
+    manager = manager_of(context)
+    with count_bar("Reading projects") as progress:
+        return StatusReport.collect(projects=projects, manager=manager, progress=progress)
+
+
+def _print(collected: StatusReport) -> None:
+    """Print the tables as wide as the terminal, without the rows that nobody would scroll up to."""
+    from mlops.reporting.plain_text import head
+    from mlops.reporting.tables import tables
+
+    typer.echo("\n".join(head(collected)))
+    for table in tables(collected):
+        if table.rows:
+            rows = [[cell.text for cell in row] for row in table.rows[:_MOST_ROWS]]
+            typer.echo()
+            print_table([column.title for column in table.columns], rows, title=table.counted_title)
+            if left := len(table.rows) - len(rows):
+                typer.echo(f"… and {left:,} more, which a file has: -o FILE")

@@ -69,6 +69,11 @@ class Table:
     empty: str
 
     @property
+    def counted_title(self) -> str:
+        """The heading with the number of rows."""
+        return f"{self.title} ({len(self.rows):,})"
+
+    @property
     def heads(self) -> tuple[tuple[str, str], ...]:
         """The heading of each column and how it is sorted: as ``number``, ``time`` or ``text``."""
         kinds = (

@@ -67,13 +67,12 @@ def code(text: str) -> str:
 def _section(table: Table, room: int) -> str:
     if not table.rows:
         return f"## {table.title}\n\n{table.empty}" if table.name in _OPEN else ""
-    title = f"{table.title} ({len(table.rows):,})"
     lines = "\n".join(_rows(table, room))
     if table.name == "attention":
         lines += "\n\n" + "  \n".join(f"{gate}: {meaning}" for gate, meaning in MEANINGS.items())
     if table.name in _OPEN:
-        return f"## {title}\n\n{lines}"
-    return f"<details><summary>{title}</summary>\n\n{lines}\n\n</details>"
+        return f"## {table.counted_title}\n\n{lines}"
+    return f"<details><summary>{table.counted_title}</summary>\n\n{lines}\n\n</details>"
 
 
 def _rows(table: Table, room: int) -> Iterator[str]:

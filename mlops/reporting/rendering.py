@@ -35,7 +35,7 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
     ".htm": Format.HTML,
 }
 # Imported when they are asked for: a page's templates are nothing for a table.
-_MODULES: Final = {Format.TABLE: "terminal", Format.MARKDOWN: "markdown", Format.HTML: "page"}
+_MODULES: Final = {Format.TABLE: "plain_text", Format.MARKDOWN: "markdown", Format.HTML: "page"}
 
 
 def format_of(path: Path, chosen: Format | None = None) -> Format:

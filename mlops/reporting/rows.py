@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from mlops.reporting.cells import UNKNOWN, Cell, count, foreign, share, size, time
-from mlops.reporting.facts import BestMetric, CheckFacts, ProjectReport
+from mlops.reporting.facts import BestMetric, CheckFacts, ProjectReport, RunFacts, StorageFacts
 from mlops.reporting.formatting import number
 
 # How many of a project's metrics stand in its row; all of them are in the table of metrics.
@@ -23,24 +23,37 @@ _LIMITS: Final = {
 def project(project: ProjectReport) -> tuple[Cell, ...]:
     """Return the row of a project."""
     runs, data = project.runs, project.data
-    last = runs.last
-    exceeded = {row.state for row in project.storage.quota} - {"ok"}
+    unread = {trouble.tool for trouble in project.troubles}
+
+    def read(cell: Cell, tool: str) -> Cell:
+        # That nothing was found says nothing where nothing could be read.
+        return Cell("?", UNKNOWN) if cell.text in ("0", "-") and unread & {"", tool} else cell
+
     return (
         foreign(project.project_name),
         _state(project),
-        count(runs.total),
-        count(runs.by_status.get("FAILED", 0), "warn"),
-        time(None) if last is None else time(last.started_at, last.status, _OUTCOMES.get(last.status, "")),
+        read(count(runs.total), "mlflow"),
+        read(count(runs.by_status.get("FAILED", 0), "warn"), "mlflow"),
+        read(_last(runs.last), "mlflow"),
         foreign(", ".join(f"{best.metric} {number(best.value)}" for best in runs.best[:_METRICS_IN_ROW])),
-        count(data.versions),
-        count(data.unpushed, "warn"),
-        count(project.models.models),
-        count(len(project.models.deployments)),
-        _drift(project.monitoring.last),
-        count(len(project.monitoring.open_alerts), "bad"),
-        size(project.storage.total_bytes, "bad" if "hard" in exceeded else "warn" if exceeded else ""),
+        read(count(data.versions), "dvc"),
+        read(count(data.unpushed, "warn"), "dvc"),
+        read(count(project.models.models), "mlflow"),
+        read(count(len(project.models.deployments)), "bentoml"),
+        read(_drift(project.monitoring.last), "evidently"),
+        read(count(len(project.monitoring.open_alerts), "bad"), "evidently"),
+        _used(project.storage),
         foreign(project.description),
     )
+
+
+def _last(run: RunFacts | None) -> Cell:
+    return time(None) if run is None else time(run.started_at, run.status, _OUTCOMES.get(run.status, ""))
+
+
+def _used(storage: StorageFacts) -> Cell:
+    exceeded = {row.state for row in storage.quota} - {"ok"}
+    return size(storage.total_bytes, "bad" if "hard" in exceeded else "warn" if exceeded else "")
 
 
 def _state(project: ProjectReport) -> Cell:
@@ -125,6 +138,15 @@ def quotas(project: ProjectReport) -> Iterator[tuple[Cell, ...]]:
             size(row.hard_bytes),
             _LIMITS.get(row.state, Cell(row.state, tone="bad")),
         )
+
+
+def pipelines(project: ProjectReport) -> Iterator[tuple[Cell, ...]]:
+    """Yield a row for each pipeline, with its last run that finished or failed."""
+    ended = project.runs.last_ended_by_pipeline
+    for name in sorted({*project.pipelines, *ended}):
+        run = ended.get(name)
+        last = (Cell("-"), Cell("-")) if run is None else (foreign(run.run_name), foreign(run.run_id))
+        yield foreign(name), _last(run), *last
 
 
 def schedules(project: ProjectReport) -> Iterator[tuple[Cell, ...]]:

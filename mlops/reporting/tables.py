@@ -89,6 +89,13 @@ def tables(report: StatusReport) -> tuple[Table, ...]:
             "No limit is set.",
         ),
         _table(
+            "pipelines",
+            "Pipelines",
+            "project|pipeline|last run (UTC)|run|run id",
+            _each(projects, rows.pipelines),
+            "There are no pipelines.",
+        ),
+        _table(
             "schedules",
             "Schedules",
             "project|schedule|runs|when|next (UTC)|last (UTC)|last job",
@@ -141,7 +148,7 @@ def _rankings(rankings: Rankings) -> Iterator[tuple[Cell, ...]]:
 _RANKINGS: Final[Mapping[str, tuple[str, Callable[[float], str]]]] = {
     "active": ("runs in 30 days", number),
     "failing": ("failed runs in 30 days", share),
-    "idle": ("days since the last run", number),
+    "idle": ("days since the last run", "{:.1f}".format),
     "storage": ("storage", human_bytes),
     "drift": ("drifted columns", share),
     "alerts": ("open alerts", number),

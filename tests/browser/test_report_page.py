@@ -45,7 +45,7 @@ def test_the_charts_are_drawn_and_a_metric_can_be_chosen(strict_page: StrictPage
         assert page.locator("#storage-by-tool .trace.bars").count() == 5
         ranking = page.locator("#ranking")
         assert ranking.locator(".ytick").last.text_content() == "project-0039"
-        page.get_by_label("Metric").select_option(index=1)
+        page.get_by_label("Metric", exact=True).select_option(index=1)
         ranking.get_by_text("loss").first.wait_for()
         # What others wrote is drawn as it is, and is no element.
         page.locator("#drift").get_by_text("</script>").first.wait_for()
