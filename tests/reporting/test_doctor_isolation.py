@@ -251,7 +251,9 @@ def test_secrets_are_found_where_they_were_written_and_never_shown(base: Path) -
     client = MLOpsClient.from_project("churn", base_path=base)
     texts = iter(SECRETS.values())
     url = next(texts)
-    edit(manager, "churn", mlflow_tracking_uri=None, monitoring={"webhooks": [SECRETS["a Slack webhook"]]})
+    webhooks = [SECRETS["a Slack webhook"], "https://${HOOK}"]
+    mail = {"smtp_password": "correct-horse", "imap_password": "${IMAP}", "tokens": "123456"}
+    edit(manager, "churn", monitoring={"webhooks": webhooks}, metadata=mail)
     client.data.ensure()
     config = base / "churn" / "dvc" / ".dvc" / "config"
     config.write_text(config.read_text() + '    secret_access_key = "0123"\n')
@@ -261,22 +263,32 @@ def test_secrets_are_found_where_they_were_written_and_never_shown(base: Path) -
         "0", run_name="run", tags={"mlops.command": f"train --token {SECRETS['a GitHub token']}"}
     )
     store.log_param(run.info.run_id, "db", url)
-    store.log_param(run.info.run_id, "lr", "0.1")
+    for key, value in {"lr": "0.1", "db.password": "correct horse", "api_key": "${API_KEY}"}.items():
+        store.log_param(run.info.run_id, key, value)
+    store.set_tag(run.info.run_id, "note", "--password is asked for; eos_token=endoftext key: abcdef")
+    store.set_tag(run.info.run_id, "started", "train.py --db-password 'battery-staple' data.csv")
     store.set_terminated(run.info.run_id)
     store.create_registered_model("churn.m", description=SECRETS["an AWS access key"])
     client.close()
     findings = examine(manager)
     assert {str(f.check) for f in findings} == {"secret"}
+    run_id = run.info.run_id
     places = sorted((f.details["place"].rpartition("/")[2], f.details["kind"]) for f in findings)
-    assert places == [
-        ("config, section 'remote \"project\"'", "the option secret_access_key"),
-        ("the description of the model churn.m", "an AWS access key"),
-        (f"the parameter db of the run {run.info.run_id}", "a URL with a password"),
-        (f"the tag mlops.command of the run {run.info.run_id}", "a GitHub token"),
-        (_line_of(base / "churn" / "workspace.yaml", "hooks.slack"), "a Slack webhook"),
-    ]
+    assert places == sorted(
+        [
+            ("config, section 'remote \"project\"'", "the option secret_access_key"),
+            ("'description' of the model churn.m", "an AWS access key"),
+            (f"'db' of the run {run_id}", "a URL with a password"),
+            (f"'db.password' of the run {run_id}", "what is named a password or key"),
+            (f"'started' of the run {run_id}", "what is named a password or key"),
+            (f"'mlops.command' of the run {run_id}", "a GitHub token"),
+            (_line_of(base / "churn" / "workspace.yaml", "hooks.slack"), "a Slack webhook"),
+            (_line_of(base / "churn" / "workspace.yaml", "smtp_password"), "what is named a password or key"),
+        ]
+    )
     everything = json.dumps([f.to_dict() for f in findings])
-    assert not any(secret in everything for secret in SECRETS.values())
+    hidden = (*SECRETS.values(), "correct", "battery")
+    assert not any(secret in everything for secret in hidden)
     assert all(f.problem and "change the secret" in f.hint for f in findings)
 
 

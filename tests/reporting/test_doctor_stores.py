@@ -70,6 +70,10 @@ def state(root: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
+def _difference(before: dict[str, object], after: dict[str, object]) -> list[str]:
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
 def found_in(base: Path, project: str | None = None, **options: bool) -> list[Finding]:
     return examine(WorkspaceManager(base), project, **options)
 
@@ -87,6 +91,9 @@ def cured(base: Path, *expected: str, project: str = "churn", deep: bool = False
     assert all(finding.fixable and not finding.fixed and finding.hint for finding in found)
     assert state(base) == before
     done = found_in(base, fix=True, deep=deep)
+    # Nothing of another project was touched.
+    mine = (project, ".mlops")
+    assert [each for each in _difference(before, state(base)) if not each.startswith(mine)] == []
     assert all(finding.fixed and finding.hint == "nothing is left to do" for finding in done), done
     assert checks(done) == list(expected)
     after = state(base)
@@ -143,9 +150,8 @@ def test_a_damaged_database_is_found_where_it_still_opens(ward: Path) -> None:
         stream.seek((page - 1) * size)
         stream.write(os.urandom(size))
     for deep in (False, True):
-        found = found_in(ward, "churn", deep=deep)
-        assert "damaged-database" in checks(found)
-        assert found[0].problem
+        (found,) = reported(ward, "damaged-database", deep=deep)
+        assert found.problem
 
 
 @pytest.mark.parametrize(
@@ -156,9 +162,8 @@ def test_schemas_of_another_mlflow_are_told_from_damage(ward: Path, schema: str,
     path = ward / "forecast" / "mlflow" / "mlflow.db"
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (schema,))
-    found = {str(finding.check): finding for finding in found_in(ward, "forecast")}
-    assert hint in found["schema-version"].hint
-    assert "damaged-database" not in found
+    (found,) = reported(ward, "schema-version", project="forecast")
+    assert hint in found.hint
 
 
 def test_places_outside_of_the_project_are_found_in_the_database(ward: Path, tmp_path: Path) -> None:
@@ -196,6 +201,26 @@ def _logged_by(base: Path, model_id: str) -> str:
             "SELECT version FROM model_version_tags WHERE key = 'mlops.model_id' AND value = ?", (model_id,)
         ).fetchone()
     return str(found[0]) if found else ""
+
+
+def test_a_model_whose_logging_was_cut_off_is_marked_failed(ward: Path) -> None:
+    client = MLOpsClient("churn", workspace_manager=WorkspaceManager(ward))
+    api = client.tracking.client()
+    model = api.create_logged_model("0", name="half")
+    with client.start_run("at work") as run:
+        written = api.create_logged_model("0", name="new", source_run_id=run.run_id)
+        assert found_in(ward) == []
+        long_ago = int((time.time() - 2 * 86_400) * 1000)
+        with contextlib.closing(sqlite3.connect(client.tracking.database)) as connection, connection:
+            connection.execute("UPDATE logged_models SET creation_timestamp_ms = ?", (long_ago,))
+        (done,) = cured(ward, "unfinished-model")
+        assert done.details["models"] == [model.model_id]
+    states = {
+        each.model_id: str(each.status)
+        for each in (api.get_logged_model(m.model_id) for m in (model, written))
+    }
+    assert states == {model.model_id: "FAILED", written.model_id: "PENDING"}
+    client.close()
 
 
 def test_a_restore_of_the_runs_that_was_cut_off_is_undone(ward: Path) -> None:

@@ -16,7 +16,7 @@ from mlops.integrations.bentoml_serving import BentoServing
 from mlops.integrations.bentoml_serving.starting import serving_directory
 from mlops.integrations.mlflow_tracking import MLflowTracking, abandoned
 from mlops.integrations.mlflow_tracking.processes import ProcessState
-from mlops.reporting.doctor.finding import Check, Finding
+from mlops.reporting.doctor.finding import Check, Finding, named
 from mlops.reporting.doctor.subject import Subject
 from mlops.scheduling.history import JobHistory, JobRun, JobStatus
 from mlops.workspace.scratch import sweep
@@ -101,8 +101,7 @@ def servers(subject: Subject) -> Iterator[Finding]:
     if left:
         yield subject.finding(
             Check.CLAIM,
-            f"{left[0]} is the home of a server that is gone"
-            + (f", and there are {len(left) - 1} more" if len(left) > 1 else ""),
+            f"A server is gone, and has left its home: {named(left)}",
             "remove it with: mlops doctor --fix; the next server does so too",
             repair=clear,
             paths=[str(path) for path in left],

@@ -22,7 +22,7 @@ from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.remote import RemoteLocation
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.mlflow_tracking import server
-from mlops.reporting.doctor.finding import SHOWN, Check, Finding
+from mlops.reporting.doctor.finding import SHOWN, Check, Finding, named
 from mlops.reporting.doctor.subject import Subject
 
 Files = Mapping[str, Mapping[str, str] | None]
@@ -86,7 +86,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
     if state.damaged:
         yield subject.finding(
             Check.DATA,
-            f"{_first(state.damaged)} not what was stored",
+            f"{_are(state.damaged)} not what was stored",
             "if there is a whole copy in the cache or the remote, mlops doctor --fix puts it in place;"
             " otherwise add the data again",
             repair=push if pushed else None,
@@ -95,14 +95,14 @@ def findings(subject: Subject) -> Iterator[Finding]:
     if state.missing:
         yield subject.finding(
             Check.MISSING_DATA,
-            f"{_first(state.missing)} neither in the cache nor in the remote {location.public}",
+            f"{_are(state.missing)} neither in the cache nor in the remote {location.public}",
             "if its source is still as it was, add it again; otherwise restore the project from an export",
             missing=list(state.missing[:SHOWN]),
         )
     if state.gaps:
         yield subject.finding(
             Check.REMOTE,
-            f"{_first(state.gaps)} no longer in the remote {location.public}, to which it was pushed",
+            f"{_are(state.gaps)} no longer in the remote {location.public}, to which it was pushed",
             "send it again with: mlops doctor --fix, or mlops data push",
             # With damage about, that repair does this one's work too.
             repair=push,
@@ -230,5 +230,5 @@ def _open(vault: Vault, location: RemoteLocation, operation: Operation) -> Remot
     return DirectoryRemote(vault, location.path, operation)
 
 
-def _first(items: tuple[str, ...]) -> str:
-    return items[0] + (f" and {len(items) - 1} more are" if len(items) > 1 else " is")
+def _are(items: tuple[str, ...]) -> str:
+    return f"{named(items)} {'are' if len(items) > 1 else 'is'}"

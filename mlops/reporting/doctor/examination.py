@@ -47,6 +47,9 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Subject], Iterator[Finding]]], ...]] =
     ("runs", secrets.findings),
 )
 
+# After these nothing else can be learned from the store.
+_FATAL: Final = (Check.DATABASE, Check.SCHEMA)
+
 
 def examine(
     manager: WorkspaceManager,
@@ -164,6 +167,8 @@ def _of_tools(subject: Subject, *, fix: bool) -> list[Finding]:
                     tool=what,
                 )
             )
+        if any(finding.check in _FATAL for finding in new):
+            failed.add(what)
         # Before the next check, which may then see more: a store that is back has runs to be ended.
         found += _righted(new) if fix else new
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -18,6 +18,11 @@ TROUBLE: Final = (MLOpsError, OSError, sqlite3.Error)
 SHOWN: Final = 10
 
 
+def named(items: Sequence[object]) -> str:
+    """Return the first of several things, and how many more there are."""
+    return f"{items[0]} and {len(items) - 1} more" if len(items) > 1 else f"{items[0]}"
+
+
 class Check(StrEnum):
     """What a finding is about; a value once published keeps its meaning.
 
@@ -28,10 +33,10 @@ class Check(StrEnum):
 
     Configuration: ``corrupt-workspace``, ``schema-version``, ``unknown-key``, ``wrong-setting``, ``secret``.
 
-    Stores: ``store-unavailable``, ``damaged-database``, ``missing-model-files``, ``orphaned-artifacts``,
-    ``damaged-data``, ``missing-data``, ``missing-remote-data``, ``damaged-bento``, ``missing-bento-model``,
-    ``damaged-monitoring``, ``damaged-snapshot``, ``damaged-reference``, ``incomplete-history``,
-    ``damaged-pipeline``, ``damaged-log``, ``damaged-link-log``.
+    Stores: ``store-unavailable``, ``damaged-database``, ``missing-model-files``, ``unfinished-model``,
+    ``orphaned-artifacts``, ``damaged-data``, ``missing-data``, ``missing-remote-data``, ``damaged-bento``,
+    ``missing-bento-model``, ``damaged-monitoring``, ``damaged-snapshot``, ``damaged-reference``,
+    ``incomplete-history``, ``damaged-pipeline``, ``damaged-log``, ``damaged-link-log``.
 
     Crashes: ``crashed-run``, ``open-run``, ``crashed-job``, ``stale-claim``, ``interrupted-rename``,
     ``interrupted-restore``, ``leftover``.
@@ -53,6 +58,7 @@ class Check(StrEnum):
     STORE = "store-unavailable"
     DATABASE = "damaged-database"
     MODEL_FILES = "missing-model-files"
+    UNFINISHED_MODEL = "unfinished-model"
     ARTIFACTS = "orphaned-artifacts"
     DATA = "damaged-data"
     MISSING_DATA = "missing-data"

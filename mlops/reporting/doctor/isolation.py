@@ -16,7 +16,7 @@ from mlops.errors import MLOpsError
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.evidently_monitoring.project import project_id
 from mlops.integrations.mlflow_tracking import MLflowTracking, server
-from mlops.reporting.doctor.finding import SHOWN, Check, Finding
+from mlops.reporting.doctor.finding import SHOWN, Check, Finding, named
 from mlops.reporting.doctor.subject import Subject
 from mlops.reporting.doctor.tree import Identity, Tree
 from mlops.workspace.model import ProjectWorkspace
@@ -142,12 +142,11 @@ def symbolic_links(workspace: ProjectWorkspace, tree: Tree, base: Path) -> Itera
         (Check.LINK_TO_PROJECT, across, "out of its workspace"),
     ):
         if links:
-            first = next(iter(links))
-            more = f", and {len(links) - 1} more" if len(links) > 1 else ""
+            told = [f"{link} is a link {where}, to {target}" for link, target in links.items()]
             yield Finding(
                 workspace.project_name,
                 check,
-                f"{first} is a link {where}, to {links[first]}{more}",
+                named(told),
                 "put what it points to in its place: elsewhere it is neither isolated nor removed with it",
                 details={"links": dict(list(links.items())[:SHOWN])},
             )

@@ -18,7 +18,7 @@ from mlops.integrations.bentoml_serving import BentoServing
 from mlops.integrations.evidently_monitoring.frames import TOOL
 from mlops.integrations.evidently_monitoring.project import project_id
 from mlops.reporting.doctor.crashes import abandoned_claims
-from mlops.reporting.doctor.finding import SHOWN, Check, Finding
+from mlops.reporting.doctor.finding import SHOWN, Check, Finding, named
 from mlops.reporting.doctor.subject import Subject
 from mlops.reporting.doctor.tree import Tree, newest_change
 from mlops.workspace import renaming
@@ -74,7 +74,9 @@ def temporary_files(workspace: ProjectWorkspace, tree: Tree) -> Iterator[Finding
     outputs = workspace.outputs_path
     left = [path for path, at in tree.temporary.items() if at < before and not path.is_relative_to(outputs)]
     if left:
-        yield _leftover(workspace.project_name, sorted(left), "file that was never completed")
+        yield _leftover(
+            workspace.project_name, sorted(left), "A file that was being written was never completed"
+        )
 
 
 def staged_models(subject: Subject) -> Iterator[Finding]:
@@ -91,7 +93,7 @@ def staged_models(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             subject.project,
             Check.LEFTOVER,
-            _message(left, "directory in which a model was being packaged"),
+            f"A model was being packaged in {named(left)}, which nobody does any more",
             _HINT,
             details={"paths": [str(path) for path in left[:SHOWN]]},
             repair=clear,
@@ -141,7 +143,7 @@ def of_base(base: Path, workspaces: Sequence[ProjectWorkspace]) -> Iterator[Find
         if path.name != _WORKSPACES and is_abandoned(path):
             by_owner.setdefault(_owner(path.name, workspaces), []).append(path)
     for owner, left in by_owner.items():
-        yield _leftover(owner, left, "place in which something was being prepared")
+        yield _leftover(owner, left, "Something was being prepared, and was left half-way")
     copies = staging / _WORKSPACES
 
     def clear() -> str | None:
@@ -153,14 +155,14 @@ def of_base(base: Path, workspaces: Sequence[ProjectWorkspace]) -> Iterator[Find
         yield Finding(
             "",
             Check.LEFTOVER,
-            _message(left, "directory in which a project was being copied"),
+            f"A project was being copied in {named(left)}, which nobody does any more",
             _HINT,
             details={"paths": [str(path) for path in left[:SHOWN]]},
             repair=clear,
         )
 
 
-_HINT: Final = "nobody is at work on it; remove it with: mlops doctor --fix"
+_HINT: Final = "remove it with: mlops doctor --fix"
 
 
 def _leftover(owner: str, left: Sequence[Path], what: str) -> Finding:
@@ -174,12 +176,7 @@ def _leftover(owner: str, left: Sequence[Path], what: str) -> Finding:
         return "it was removed" if present else None
 
     details = {"paths": [str(path) for path in left[:SHOWN]]}
-    return Finding(owner, Check.LEFTOVER, _message(left, what), _HINT, details=details, repair=remove)
-
-
-def _message(left: Sequence[Path], what: str) -> str:
-    more = f", and there are {len(left) - 1} more" if len(left) > 1 else ""
-    return f"{left[0]} is a {what}{more}"
+    return Finding(owner, Check.LEFTOVER, f"{what}: {named(left)}", _HINT, details=details, repair=remove)
 
 
 def is_abandoned(path: Path) -> bool:

@@ -22,7 +22,7 @@ from mlops.integrations.evidently_monitoring.reference import (
     ReferenceStore,
 )
 from mlops.integrations.evidently_monitoring.schema import SCHEMA_VERSION
-from mlops.reporting.doctor.finding import SHOWN, Check, Finding, Repair
+from mlops.reporting.doctor.finding import SHOWN, Check, Finding, Repair, named
 from mlops.reporting.doctor.subject import Subject
 
 # Where damaged files are put: Evidently looks at directories that are named by a UUID only.
@@ -90,11 +90,10 @@ def _snapshots(subject: Subject, directory: Path) -> Iterator[Finding]:
                     _set_aside(path, workspace.monitoring_path)
             return "what is damaged is in monitoring/damaged now, and the pages open again"
 
-        first, reason = next(iter(damaged.items()))
-        more = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        told = [f"{path} ({why})" for path, why in damaged.items()]
         yield subject.finding(
             Check.SNAPSHOT,
-            f"The snapshot {first} cannot be read, so Evidently's pages do not open: {reason}{more}",
+            f"Evidently's pages do not open, because a snapshot cannot be read: {named(told)}",
             "set damaged ones aside with: mlops doctor --fix; the numbers of the checks stay in the history",
             repair=set_aside,
             paths=[str(path) for path in list(damaged)[:SHOWN]],

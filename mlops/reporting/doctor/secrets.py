@@ -79,25 +79,31 @@ _KINDS: Final = (
     _Kind("a Google API key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}(?![0-9A-Za-z_-])"), ("*AIza*",)),
     _Kind("a PyPI token", re.compile(r"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}"), ("*pypi-AgE*",)),
 )
-# What people type, and what a run records of its command: table, column, what it is, and which row.
+# What people call what is nobody else's business, and what such a name is followed by if that is the thing
+# itself: not a reference, a placeholder or nothing.
+_NAMES: Final = (
+    r"(?:passw(?:or)?d|api[_-]?key|secret[_-]?key|secret[_-]access[_-]key|access[_-]token|auth[_-]token"
+    r"|client[_-]secret)"
+)
+_VALUE: Final = r"[\"']?(?!\$|\*|<|\{|\[|%|none\b|null\b|true\b|false\b|redacted)[^\s\"',;]{6,}"
+_NAMED: Final = re.compile(rf"^\s*[\"']?(?:[\w.-]*[^a-z0-9])?{_NAMES}[\"']?\s*:\s*{_VALUE}", re.IGNORECASE)
+_OPTION: Final = re.compile(rf"(?:^|\s)--?(?:[\w-]*[_-])?{_NAMES}(?:=|\s+){_VALUE}", re.IGNORECASE)
+_BY_NAME: Final = "what is named a password or key"
+# What people type, and what a run records of its command: table, columns of key and text, and whose it is.
 _TEXTS: Final = (
-    ("params", "value", "the parameter", "key || ' of the run ' || run_uuid"),
-    ("tags", "value", "the tag", "key || ' of the run ' || run_uuid"),
-    ("experiment_tags", "value", "the tag", "key || ' of the experiment ' || experiment_id"),
-    ("registered_models", "description", "the description", "'of the model ' || name"),
-    ("registered_model_tags", "value", "the tag", "key || ' of the model ' || name"),
-    ("model_versions", "description", "the description", "'of the model ' || name || ':' || version"),
-    ("model_version_tags", "value", "the tag", "key || ' of the model ' || name || ':' || version"),
-    ("logged_model_tags", "tag_value", "the tag", "tag_key || ' of the logged model ' || model_id"),
-    (
-        "logged_model_params",
-        "param_value",
-        "the parameter",
-        "param_key || ' of the logged model ' || model_id",
-    ),
+    ("params", "key", "value", "'the run ' || run_uuid"),
+    ("tags", "key", "value", "'the run ' || run_uuid"),
+    ("experiment_tags", "key", "value", "'the experiment ' || experiment_id"),
+    ("registered_models", "'description'", "description", "'the model ' || name"),
+    ("registered_model_tags", "key", "value", "'the model ' || name"),
+    ("model_versions", "'description'", "description", "'the model ' || name || ':' || version"),
+    ("model_version_tags", "key", "value", "'the model ' || name || ':' || version"),
+    ("logged_model_tags", "tag_key", "tag_value", "'the logged model ' || model_id"),
+    ("logged_model_params", "param_key", "param_value", "'the logged model ' || model_id"),
 )
 _LARGEST_FILE: Final = 10_000_000
-_SHORTEST: Final = 12
+_SHORTEST: Final = 6
+_NAME_PARTS: Final = ("passw", "key", "token", "secret")
 _CHANGE_IT: Final = (
     "change the secret where it is used, for it has been read by whoever could read this; then"
 )
@@ -106,7 +112,7 @@ _CHANGE_IT: Final = (
 def of_file(workspace: ProjectWorkspace) -> Iterator[Finding]:
     """Yield the secrets in a ``workspace.yaml``, whether or not it can be understood."""
     path = workspace.metadata_file
-    for number, kind in _in_file(path):
+    for number, kind in _in_file(path, named=True):
         yield _finding(
             workspace.project_name,
             f"{path}, line {number},",
@@ -171,41 +177,52 @@ def _recorded(subject: Subject) -> list[tuple[str, str, Path]]:
         return []
     found: list[tuple[str, str, Path]] = []
     with store.reading(tracking.database) as connection:
-        for table, column, what, label in _TEXTS:
-            for where, text in _candidates(connection, table, column, label):
-                found += [(f"{what} {where}", kind, tracking.database) for kind in kinds_in(text)]
+        for texts in _TEXTS:
+            for key, text, owner in _candidates(connection, *texts):
+                kinds = [*kinds_in(text)] or [_BY_NAME] * _is_named(key, text)
+                found += [(f"{key!r} of {owner}", kind, tracking.database) for kind in kinds]
     # The packages and the difference of the code, each stored once.
     for path in sorted(provenance.kept(tracking.artifact_root, "").glob("*")):
         found += [(f"{path}, line {number},", kind, path) for number, kind in _in_file(path)]
     return found
 
 
+def _is_named(key: str, text: str) -> bool:
+    return bool(_NAMED.search(f"{key}: {text}") or _OPTION.search(text))
+
+
 def _candidates(
-    connection: sqlite3.Connection, table: str, column: str, label: str
-) -> Iterator[tuple[str, str]]:
+    connection: sqlite3.Connection, table: str, key: str, column: str, owner: str
+) -> Iterator[tuple[str, str, str]]:
     globs = [glob for kind in _KINDS for glob in kind.globs]
     condition = " OR ".join(f"{column} GLOB ?" for _ in globs)
-    # Most values are numbers, for which no pattern need be tried.
-    # Names from a constant above; the patterns are bound.
-    for where, text in connection.execute(
-        f"SELECT {label}, {column} FROM {table}"  # noqa: S608
-        f" WHERE length({column}) >= {_SHORTEST} AND ({condition}) ORDER BY 1",
+    named = " OR ".join(f"{each} LIKE '%{part}%'" for each in (key, column) for part in _NAME_PARTS)
+    # Names from constants above, the patterns are bound. Most values are numbers: few patterns are tried.
+    for row in connection.execute(
+        f"SELECT {key}, {column}, {owner} FROM {table}"  # noqa: S608
+        f" WHERE length({column}) >= {_SHORTEST} AND ({named} OR {condition}) ORDER BY 3, 1",
         globs,
     ):
-        yield str(where), str(text)
+        where, text, whose = map(str, row)
+        yield where, text, whose
 
 
-def _in_file(path: Path) -> Iterator[tuple[int, str]]:
+def _in_file(path: Path, *, named: bool = False) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file that have secrets, and their kinds; by name where the lines are settings."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             return
         content = path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError):
         return
-    if kinds_in(content):
-        for number, line in enumerate(content.splitlines(), 1):
-            for kind in kinds_in(line):
-                yield number, kind
+    if not named and not kinds_in(content):
+        return
+    for number, line in enumerate(content.splitlines(), 1):
+        kinds = kinds_in(line)
+        if named and not kinds and _NAMED.search(line):
+            kinds = [_BY_NAME]
+        for kind in kinds:
+            yield number, kind
 
 
 def _finding(project: str, place: str, kind: str, what_to_do: str, path: Path) -> Finding:

@@ -28,7 +28,9 @@ def findings(subject: Subject) -> Iterator[Finding]:
     if problem := serving.store.problem():
         raise IntegrationUnavailableError(problem, hint="move it away, or restore the directory")
     if (serving.store.home / REPLACED).is_dir():
+        # What else seems to be missing now is in there.
         yield _interrupted_restore(subject, serving)
+        return
     for entry in (*serving.models(), *serving.bentos()):
         problem = entry.error or (_content(entry, deep=subject.deep) if entry.kind == "model" else None)
         if problem is not None:
