@@ -175,7 +175,7 @@ def _models_of(bento: StoreEntry) -> Iterator[str]:
     yield bento.tag
     if bento.error is None:
         named = yaml.safe_load((bento.path / BENTO_FILE).read_bytes()).get("models") or ()
-        yield from (str(model["tag"]) for model in named)
+        yield from (str(model["tag"]) for model in named if isinstance(model, dict))
 
 
 def _row(tool: str, what: str, count: int, paths: Iterable[Path], how: str) -> Reclaimable:

@@ -49,6 +49,8 @@ def unused(tracking: MLflowTracking, *, operation: str) -> Unused:
         IntegrationUnavailableError: The store is of a version of MLflow that is not known here.
     """
     root = tracking.context.workspace.root_path / DIRECTORY
+    # Before what names them, so that none is missed that was named meanwhile.
+    stored = sorted((root / "objects").glob("*/*"))
     results = tuple(sorted((root / "cache").glob("*/*.json")))
     texts = tag_values(tracking, OUTPUT_TAG, PARAMS_TAG, operation=operation)
     if texts is None:
@@ -56,7 +58,6 @@ def unused(tracking: MLflowTracking, *, operation: str) -> Unused:
     by_runs = _digests(texts)
     kept = _digests(text for path in results for text in _outputs(path))
     named = by_runs | kept
-    stored = sorted((root / "objects").glob("*/*"))
     return Unused(
         tuple(path for path in stored if path.stem not in named and _settled(path)),
         results,

@@ -21,6 +21,7 @@ from mlops.files import measure
 from mlops.integrations.evidently_monitoring.project import SNAPSHOTS, project_path
 from mlops.integrations.evidently_monitoring.retention import Retention
 from mlops.integrations.evidently_monitoring.snapshots import new_id
+from mlops.integrations.mlflow_tracking import leftovers
 from mlops.workspace import room
 
 FREE = 50_000
@@ -325,6 +326,21 @@ def test_what_can_go_is_told_by_tool_and_nothing_is_changed(
     (output,) = (item for item in client.get_artifacts() if item["name"] == "constant")
     assert client.load_output(output["digest"]) == constant()
     assert kept.run_id in {each["run_id"] for each in client.list_runs()}
+
+
+def test_a_run_that_starts_meanwhile_is_not_taken_for_lost(
+    client: MLOpsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = leftovers._directories
+
+    def start_one_and_list(root: Path) -> list[Path]:
+        with client.start_run():
+            client.log_text("new", "new.txt")
+        return listed(root)
+
+    monkeypatch.setattr(leftovers, "_directories", start_one_and_list)
+    assert client.get_reclaimable().rows == ()
+    assert len(client.list_runs()) == 1
 
 
 def test_a_store_that_cannot_be_read_is_named_and_hides_no_other(client: MLOpsClient) -> None:

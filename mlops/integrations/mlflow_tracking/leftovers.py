@@ -27,8 +27,7 @@ _MODEL: Final = re.compile(r"m-[0-9a-f]{32}")
 _MODELS: Final = "models"
 _ACTIVE: Final = "active"
 _STAGES: Final = (
-    "SELECT run_uuid, lifecycle_stage FROM runs"
-    " UNION ALL SELECT model_id, lifecycle_stage FROM logged_models"
+    "SELECT run_uuid, lifecycle_stage FROM runs UNION ALL SELECT model_id, lifecycle_stage FROM logged_models"
 )
 
 
@@ -57,11 +56,12 @@ def leftovers(tracking: MLflowTracking, *, operation: str) -> Leftovers:
     Raises:
         IntegrationUnavailableError: The store is of a version of MLflow that is not known here.
     """
+    # The directories first: a run that starts meanwhile is known before it has one.
+    present = _directories(tracking.artifact_root)
     rows = _select(tracking, _STAGES, operation=operation)
     if rows is None:
         return Leftovers()
     stages = dict(rows)
-    present = _directories(tracking.artifact_root)
     deleted = tuple(sorted(name for name, stage in stages.items() if stage != _ACTIVE))
     return Leftovers(
         deleted,
