@@ -69,6 +69,10 @@ def check(values: Mapping[str, Any], *, project: str, operation: str) -> None:
         from mlops.workspace.schema import quota_section
 
         quota_section(values["quota"], project=project, operation=operation)
+    if values.get("retention"):
+        from mlops.workspace.schema import retention_section
+
+        retention_section(values["retention"], project=project, operation=operation)
 
 
 def _check_wiring(values: Mapping[str, Any], *, project: str, operation: str) -> None:

@@ -211,6 +211,26 @@ def quota_section(values: object, *, project: str, operation: str) -> QuotaSecti
     return _checked(QuotaSection, values, "quota", project, operation, hint)
 
 
+class RetentionSection(_Section):
+    """The section ``retention`` of a ``workspace.yaml``: what is kept of the snapshots of checks.
+
+    Args:
+        snapshots: At most so many.
+        days: At most so old.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    snapshots: Annotated[int, Field(ge=1)] | None = None
+    days: Above | None = None
+
+
+def retention_section(values: object, *, project: str, operation: str) -> RetentionSection:
+    """Check the section ``retention``; arguments and errors are those of ``quota_section``."""
+    hint = "write it in workspace.yaml like retention: {snapshots: 500, days: 90}"
+    return _checked(RetentionSection, values, "retention", project, operation, hint)
+
+
 class WorkspaceFile(_Section):
     """One ``workspace.yaml``, schema version 1; keys it does not know are kept."""
 
@@ -226,7 +246,7 @@ class WorkspaceFile(_Section):
     evidently_project_id: Text | None = None
     tags: dict[str, Text] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
-    # Checked by quota_section where it is used, like monitoring.
+    # Checked by quota_section and retention_section where they are used, like monitoring.
     quota: Any = Field(default_factory=dict)
     retention: dict[str, Any] = Field(default_factory=dict)
     schedules: list[dict[str, Any]] = Field(default_factory=list)

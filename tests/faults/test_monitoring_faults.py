@@ -188,13 +188,19 @@ def test_snapshots_are_thinned_by_age_but_for_the_newest(base: Path) -> None:
     assert _stored(path) == [last.snapshot_id, "notes"]
 
 
-@pytest.mark.parametrize("rule", [{"snapshots": 0}, {"snapshots": "many"}, {"days": -1}, {"days": True}])
+@pytest.mark.parametrize(
+    "rule", [{"snapshots": 0}, {"snapshots": "many"}, {"days": -1}, {"days": True}, {"snapshot": 3}]
+)
 def test_rules_that_make_no_sense_are_refused_before_anything_is_stored(
     base: Path, rule: dict[str, object]
 ) -> None:
     manager = WorkspaceManager(base)
-    manager.create_workspace("churn")
-    manager.update_workspace_metadata("churn", retention=rule)
+    workspace = manager.create_workspace("churn")
+    with pytest.raises(ConfigError, match=f"retention.{next(iter(rule))}"):
+        manager.update_workspace_metadata("churn", retention=rule)
+    # As if somebody had written it into the file.
+    workspace.retention = rule
+    workspace.save_metadata()
     with pytest.raises(ConfigError, match=f"retention.{next(iter(rule))}") as refused:
         check(manager, "churn", shifts=(0.0,))
     assert "workspace.yaml" in str(refused.value.hint)

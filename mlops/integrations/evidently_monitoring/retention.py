@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from mlops.errors import ConfigError, IntegrationError
+from mlops.errors import IntegrationError
 from mlops.files import sync_directory
 from mlops.integrations.evidently_monitoring.frames import TOOL
 from mlops.workspace.model import now
@@ -41,14 +41,14 @@ class Retention:
             operation: The calling method, for the error.
 
         Raises:
-            ConfigError: A limit is not a positive number.
+            ConfigError: A key is unknown, or a limit is not a positive number.
         """
-        count, days = workspace.retention.get("snapshots"), workspace.retention.get("days")
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise _refusal("snapshots", count, "a whole number from 1", workspace, operation)
-        if days is not None and (isinstance(days, bool) or not isinstance(days, int | float) or not days > 0):
-            raise _refusal("days", days, "a number above 0", workspace, operation)
-        return cls(count, days)
+        if not workspace.retention:
+            return cls()
+        from mlops.workspace.schema import retention_section
+
+        rules = retention_section(workspace.retention, project=workspace.project_name, operation=operation)
+        return cls(rules.snapshots, rules.days)
 
     def expired(self, directory: Path) -> list[str]:
         """Return the ids of the snapshots that are not to be kept, the oldest first.
@@ -111,14 +111,3 @@ def _is_time_ordered(name: str) -> bool:
         return uuid.UUID(name).version == 7
     except ValueError:
         return False
-
-
-def _refusal(
-    name: str, value: object, wanted: str, workspace: ProjectWorkspace, operation: str
-) -> ConfigError:
-    return ConfigError(
-        f"retention.{name} must be {wanted}, not {value!r}",
-        operation=operation,
-        workspace=workspace.project_name,
-        hint=f"correct it in {workspace.metadata_file}: retention: {{snapshots: 500, days: 90}}",
-    )
