@@ -36,6 +36,11 @@ class Cell:
     tone: str = ""
     foreign: bool = False
 
+    @property
+    def key(self) -> str | None:
+        """What it is sorted by as a script reads it, or None for its text."""
+        return None if self.order is None else str(self.order).replace("inf", "Infinity")
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -72,13 +72,15 @@ def target_of(path: Path) -> Path:
     Raises:
         ConfigError: The path is a directory or a device, or its directory does not exist.
     """
-    target = path.expanduser().resolve()
-    if target.exists() and not target.is_file():
-        kind = "a directory" if target.is_dir() else "not a file"
+    named = path.expanduser()
+    target = named.resolve()
+    # Not asked of the target: a pipe behind /dev/stdout resolves to a path that does not exist.
+    if named.exists() and not named.is_file():
+        kind = "a directory" if named.is_dir() else "not a file"
         raise ConfigError(
             f"A report cannot be written to {path}: it is {kind}",
             operation="write",
-            hint=f"name a file, such as {path / 'report.html' if target.is_dir() else 'report.html'}",
+            hint=f"name a file, such as {path / 'report.html' if named.is_dir() else 'report.html'}",
         )
     if not target.parent.is_dir():
         raise ConfigError(

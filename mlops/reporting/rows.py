@@ -12,7 +12,7 @@ from mlops.reporting.formatting import number
 # How many of a project's metrics stand in its row; all of them are in the table of metrics.
 _METRICS_IN_ROW: Final = 3
 DIRECTORIES: Final = ("mlflow", "dvc", "monitoring", "models", "outputs")
-_OUTCOMES: Final = {"FAILED": "bad", "FINISHED": "ok"}
+_OUTCOMES: Final = {"FAILED": "bad", "KILLED": "warn"}
 _LIMITS: Final = {
     "ok": Cell("within", tone="ok"),
     "soft": Cell("over the soft limit", tone="warn"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
 
 from mlops.reporting.facts import (
@@ -50,7 +51,9 @@ def hostile() -> ProjectReport:
         description=text,
         tags={text: text},
         created_at=NOW,
-        runs=RunsFacts(1, {"FAILED": 1}, run, run, {text: run}, (BestMetric(text, "max", 0.5, text, text),)),
+        runs=RunsFacts(
+            1, {"FAILED": 1}, run, run, {text: run}, (BestMetric(text, "max", math.inf, text, text),)
+        ),
         models=ModelsFacts(1, 1, {text: text}, 1, (DeploymentFacts(text, text, text, NOW, True, (text,)),)),
         monitoring=MonitoringFacts(1, 1, (check,), (AlertFacts(text, text, text, text, NOW),)),
         storage=StorageFacts(10, {"dvc": 10}, (QuotaFacts("total", 10, 5, None, "soft"),)),

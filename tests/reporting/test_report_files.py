@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -93,6 +94,8 @@ def test_nothing_that_others_wrote_is_markup_or_code_on_a_page() -> None:
     assert all(str(each["href"]).startswith("#") for each in elements.all("a"))
     assert "".join(elements.words).count("alert('x')") >= 5
     assert "\x1b" not in text.partition("<footer>")[0]
+    # What has no place in a script's numbers still has one in its order.
+    assert 'data-sort="Infinity"' in text
     policy = elements.all("meta")[1]
     assert policy["http-equiv"] == "Content-Security-Policy"
     assert str(policy["content"]).startswith("default-src 'none'; script-src 'sha256-")
@@ -202,15 +205,20 @@ def test_what_is_no_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     one = report(*fleet(1))
     (tmp_path / "folder.md").mkdir()
     (tmp_path / "device").symlink_to("/dev/null")
+    reading, writing = os.pipe()
+    (tmp_path / "pipe").symlink_to(f"/dev/fd/{writing}")
     for name, message in (
         ("folder.md", "it is a directory"),
         ("device", "it is not a file"),
+        ("pipe", "it is not a file"),
         ("none/a.md", "does not exist"),
     ):
         with pytest.raises(ConfigError, match=message):
             write(one, tmp_path / name)
     assert list((tmp_path / "folder.md").iterdir()) == []
     assert Path("/dev/null").is_char_device()
+    os.close(reading)
+    os.close(writing)
 
 
 def test_the_tables_are_of_equal_width() -> None:
