@@ -113,6 +113,16 @@ def test_a_quota_is_kept_as_it_was_written_replaced_whole_and_cleared(manager: W
     assert manager.update_workspace_metadata("churn", quota=None).quota == {}
 
 
+def test_limits_travel_with_a_project(manager: WorkspaceManager, tmp_path: Path) -> None:
+    quota = {"hard": "10GB"}
+    manager.bootstrap(["churn"], quota=quota)
+    assert manager.clone_workspace("churn", "copied").quota == quota
+    assert manager.rename_workspace("copied", "renamed").quota == quota
+    manager.export_workspace("churn", tmp_path / "churn.tar.zst")
+    manager.delete_workspace("churn", force=True)
+    assert manager.import_workspace(tmp_path / "churn.tar.zst").quota == quota
+
+
 @pytest.mark.parametrize("written", ["10GB", "[1, 2]", "{hard: ten}"])
 def test_a_quota_mistyped_in_the_file_limits_nothing_and_closes_nothing(
     limited: Callable[..., ProjectWorkspace],
