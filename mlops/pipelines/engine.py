@@ -6,11 +6,11 @@ import contextlib
 import importlib
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mlops.errors import PipelineError
 from mlops.pipelines.isolation import Call
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # Engine: the module whose ``opened(tracking, at_once=..., **options)`` yields it.
 ENGINES: Final = {"local": "mlops.pipelines.engine_local", "dask": "mlops.pipelines.engine_dask"}
+# How long Ctrl-C may go unnoticed.
+_POLL_SECONDS: Final = 0.5
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,20 @@ def opened(
         )
     context: AbstractContextManager[Engine] = module.opened(tracking, at_once=at_once, **options)
     return context
+
+
+def settled(futures: Collection[Future[_T]]) -> set[Future[_T]]:
+    """Wait until one of several calls has ended, and return those that have.
+
+    Polars, which MLflow imports where it is installed, handles SIGINT in a way that does not end a wait
+    without a limit.
+
+    Args:
+        futures: The calls.
+    """
+    while not (done := wait(futures, _POLL_SECONDS, FIRST_COMPLETED).done):
+        pass
+    return done
 
 
 def _refused(problem: str, hint: str, pipeline: str, tracking: MLflowTracking) -> PipelineError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.errors import PipelineError
 from mlops.pipelines import recording
 from mlops.pipelines.cache import Record, StepCache
-from mlops.pipelines.engine import Engine
+from mlops.pipelines.engine import Engine, settled
 from mlops.pipelines.isolation import Call
 from mlops.pipelines.outputs import Held, OutputStore
 from mlops.pipelines.results import StepResult, StepStatus
@@ -171,7 +171,7 @@ def _execute(task: StepTask, run: Run, attempts: _Attempts) -> Any:
     with task.engine.pool(min(task.engine.at_once, len(calls)), step.name) as pool:
         # Each in the context of this run, so that what the items log lands in it.
         futures = [pool.submit(copy_context().run, once, call) for call in calls]
-        return [future.result() for future in futures]
+        return [each.result() for future in futures for each in settled([future])]
 
 
 def _tried(task: StepTask, attempts: _Attempts, call: Callable[[], Any]) -> Any:

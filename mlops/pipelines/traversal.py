@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextvars import copy_context
 
+from mlops.pipelines.engine import settled
 from mlops.pipelines.execution import perform
 from mlops.pipelines.progression import Progression
 from mlops.pipelines.results import StepResult
@@ -30,7 +31,7 @@ def traverse(progression: Progression) -> None:
             for name in ready:
                 # In a copy of this context, where the run of the pipeline is the active one.
                 running[pool.submit(copy_context().run, _run, progression, name)] = name
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in settled(running):
                 progression.end(future.result())
                 sorter.done(running.pop(future))
 

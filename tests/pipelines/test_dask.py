@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,12 @@ def test_a_step_that_takes_too_long_is_stopped_on_its_worker(
     assert not psutil.pid_exists(int(mark.read_text()))
 
 
-def test_ctrl_c_ends_the_run_at_once(client: MLOpsClient, address: str, tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_run_at_once(
+    client: MLOpsClient,
+    address: str,
+    tmp_path: Path,
+    interrupt_when: Callable[[Callable[[], bool]], None],
+) -> None:
     going = tmp_path / "going"
     going.touch()
 
@@ -227,13 +232,8 @@ def test_ctrl_c_ends_the_run_at_once(client: MLOpsClient, address: str, tmp_path
 
         return step(work, name=name, inputs=[], retry=3, backoff=0)
 
-    def interrupt() -> None:
-        while not all((tmp_path / name).exists() for name in "ab"):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
     pipeline = client.create_pipeline("p").add_step(endless("a")).add_step(endless("b"))
-    threading.Thread(target=interrupt, daemon=True).start()
+    interrupt_when(lambda: all((tmp_path / name).exists() for name in "ab"))
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(engine="dask", address=address)
     going.unlink()

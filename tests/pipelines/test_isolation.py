@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,24 @@ def test_what_cannot_travel_is_refused_with_a_reason(client: MLOpsClient) -> Non
     with pytest.raises(StepError, match="The step 'use' cannot run in a process of its own") as caught:
         client.create_pipeline("p").add_step(use).run(params={"connection": threading.Lock()})
     assert isinstance(caught.value.__cause__, PipelineError)
+
+
+def test_ctrl_c_stops_the_processes_of_steps_side_by_side(
+    client: MLOpsClient, interrupt_when: Callable[[Callable[[], bool]], None], tmp_path: Path
+) -> None:
+    def endless(name: str) -> Any:
+        def work() -> None:
+            (tmp_path / name).write_text(str(os.getpid()))
+            time.sleep(60)
+
+        return step(work, name=name, inputs=[], isolate=True, retry=3)
+
+    pipeline = client.create_pipeline("p").add_step(endless("a")).add_step(endless("b"))
+    interrupt_when(lambda: all((tmp_path / name).exists() for name in "ab"))
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run()
+    assert not any(_lives(int((tmp_path / name).read_text())) for name in "ab")
+    assert {run["status"] for run in client.tracking.list_runs(limit=None)} == {"KILLED"}
 
 
 def _lives(pid: int) -> bool:
