@@ -10,27 +10,38 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlops.errors import DataNotFoundError, MLOpsError, ModelNotFoundError, WorkspaceNotFoundError
-from mlops.reporting import registry
 from mlops.reporting.dashboard import (
     analytics_page,
     assets,
     heat_map,
+    lineage_page,
     overview,
     project_page,
     registry_page,
     run_page,
     search,
 )
+from mlops.reporting.dashboard.known_models import KnownModels
 from mlops.reporting.dashboard.remembered import Remembered
 from mlops.reporting.dashboard.rendering import render
 from mlops.reporting.dashboard.security import Access, Guard
 from mlops.workspace import WorkspaceManager
 
 if TYPE_CHECKING:
+    from mlops.reporting.registry import Registry
     from mlops.reporting.report import StatusReport
 
 # Each has ``routes() -> list[Route]``; what answers is run in a thread unless it is async.
-PAGES: Final = (assets, overview, project_page, run_page, registry_page, analytics_page, search)
+PAGES: Final = (
+    assets,
+    overview,
+    project_page,
+    lineage_page,
+    run_page,
+    registry_page,
+    analytics_page,
+    search,
+)
 _MISSING: Final = (WorkspaceNotFoundError, DataNotFoundError, ModelNotFoundError)
 
 
@@ -60,6 +71,7 @@ def create_app(
     access: Access,
     tool_pages: ToolPages | None = None,
     reports: Remembered[StatusReport] | None = None,
+    models: Remembered[Registry] | None = None,
 ) -> Guard:
     """Return the application, which only reads.
 
@@ -68,6 +80,7 @@ def create_app(
         access: Where it is served, and to whom.
         tool_pages: The tools' own pages.
         reports: What collects the report.
+        models: What collects the registry.
     """
     app = Starlette(
         routes=[route for page in PAGES for route in page.routes()],
@@ -76,7 +89,7 @@ def create_app(
     app.state.manager = manager
     app.state.tool_pages = tool_pages or NoToolPages()
     app.state.reports = reports or reports_of(manager)
-    app.state.registry = Remembered(lambda: registry.collect(manager))
+    app.state.registry = models or models_of(manager)
     app.state.drift = Remembered(lambda: heat_map.collect(manager))
     return Guard(app, access)
 
@@ -95,6 +108,15 @@ def reports_of(manager: WorkspaceManager) -> Remembered[StatusReport]:
         return StatusReport.collect(manager=manager)
 
     return Remembered(collect)
+
+
+def models_of(manager: WorkspaceManager) -> Remembered[Registry]:
+    """Return what collects the registry of a base whenever the last one is too old.
+
+    Args:
+        manager: The base.
+    """
+    return Remembered(KnownModels(manager).collect)
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from typing import ClassVar, Final, Self
 import uvicorn
 
 from mlops.errors import ConfigError, MLOpsError
-from mlops.reporting.dashboard.app import ToolPages, create_app, reports_of
+from mlops.reporting.dashboard.app import ToolPages, create_app, models_of, reports_of
 from mlops.reporting.dashboard.security import PARAMETER, Access, is_wildcard
 from mlops.workspace import WorkspaceManager
 
@@ -56,6 +56,7 @@ class DashboardServer:
         self._family, address = _resolved(host)
         self._access = Access(address, port or 0, token, (host, *names))
         self._reports = reports_of(manager)
+        self._models = models_of(manager)
         self._manager = manager
         self._tool_pages = tool_pages
         self._page = ""
@@ -93,7 +94,11 @@ class DashboardServer:
         listener = self._bind()
         self._access = replace(self._access, port=int(listener.getsockname()[1]))
         guard = create_app(
-            self._manager, access=self._access, tool_pages=self._tool_pages, reports=self._reports
+            self._manager,
+            access=self._access,
+            tool_pages=self._tool_pages,
+            reports=self._reports,
+            models=self._models,
         )
         code = "" if self._access.token is None else f"?{PARAMETER}={guard.invite()}"
         self._page = f"{self.url}/{code}"
@@ -135,9 +140,10 @@ class DashboardServer:
             thread.join()
 
     def _look(self) -> None:
-        # Whoever asks for the page is told what is wrong.
-        with contextlib.suppress(MLOpsError, OSError):
-            self._reports.get()
+        # Whoever asks for a page is told what is wrong.
+        for each in (self._reports, self._models):
+            with contextlib.suppress(MLOpsError, OSError):
+                each.get()
 
     def _bind(self) -> socket.socket:
         listener = socket.socket(self._family, socket.SOCK_STREAM)

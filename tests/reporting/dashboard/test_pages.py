@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,10 @@ from mlops import MLOpsClient, StatusReport, WorkspaceManager
 from mlops.errors import ConfigError, IntegrationError
 from mlops.reporting import registry
 from mlops.reporting.dashboard import assets
+from mlops.reporting.dashboard.known_models import KnownModels
 from mlops.reporting.dashboard.remembered import Remembered
 from mlops.reporting.dashboard.server import DashboardServer
+from mlops.reporting.memory import FRESH_NANOSECONDS
 from tests.reporting import synthetic
 from tests.reporting.dashboard.serving import ask
 from tests.reporting.demo import PROJECTS
@@ -281,3 +284,25 @@ def test_texts_stand_out_from_their_ground(scheme: str) -> None:
     assert low == {}, "WCAG AA for texts"
     lines = ("control", *(f"series-{index}" for index in range(1, 9)))
     assert [name for name in lines if _ratio(colours[name], colours["ground"]) < 3] == []
+
+
+def test_models_that_changed_are_read_again_and_no_others(demo: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(demo, base, symlinks=True)
+    manager = WorkspaceManager(base)
+    known = KnownModels(manager)
+    time.sleep(FRESH_NANOSECONDS / 1e9 + 0.1)
+    assert known.collect() == registry.collect(manager)
+    assert set(known._kept) >= {"churn", "forecast", "hostile"}
+    assert known.collect() == registry.collect(manager)
+
+    tracking = MLOpsClient("churn", base_path=base).tracking
+    tracking.client().set_registered_model_alias("churn.classifier", "candidate", "2")
+    shutil.rmtree(base / "hostile")
+    found = known.collect()
+    assert found == registry.collect(manager)
+    assert {entry.version for entry in found.entries if "candidate" in entry.aliases} == {"2"}
+    # It was changed a moment ago: another change might leave the same trace.
+    assert "churn" not in known._kept
+    assert "forecast" in known._kept
+    assert "hostile" not in known._kept
