@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import (
+    bench_dashboard,
     bench_data,
     bench_imports,
     bench_logging,
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "data": bench_data.run,
     "monitoring": bench_monitoring.run,
     "pipelines": bench_pipelines.run,
+    "dashboard": bench_dashboard.run,
 }
 
 
