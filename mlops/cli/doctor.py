@@ -82,10 +82,12 @@ def _print(findings: Sequence[Finding]) -> None:
         typer.echo(
             f"{mark}: {finding.project or 'all projects'}: {one_line(finding.message)} [{finding.check}]"
         )
-        typer.echo(f"  {one_line(finding.hint)}")
+        if not finding.fixed:
+            typer.echo(f"  {one_line(finding.hint)}")
     counts = Counter(marks)
     told = [counted(counts[mark], mark) for mark in ("problem", "note") if counts[mark]]
     told += [f"{counts['fixed']} fixed"] if counts["fixed"] else []
-    fixable = sum(finding.fixable and not finding.fixed for finding in findings)
-    offer = f"; --fix puts {fixable} of them right" if fixable else ""
-    typer.echo(f"{', '.join(told)}{offer}.")
+    left = [finding for finding in findings if not finding.fixed]
+    fixable = sum(finding.fixable for finding in left)
+    which = f"{fixable} of them" if fixable < len(left) else "it" if fixable == 1 else "them all"
+    typer.echo(f"{', '.join(told)}{f'; --fix puts {which} right' if fixable else ''}.")

@@ -41,9 +41,7 @@ def age(path: Path, seconds: float) -> None:
 
 
 def names(base: Path) -> dict[str, bytes]:
-    # Lock files are made by whoever changes something, and stay.
-    found = (path for path in base.rglob("*") if path.suffix != ".lock")
-    return {str(path.relative_to(base)): path.read_bytes() if path.is_file() else b"" for path in found}
+    return {str(p.relative_to(base)): p.read_bytes() if p.is_file() else b"" for p in base.rglob("*")}
 
 
 def cured(manager: WorkspaceManager, *expected: tuple[str, str]) -> list[Finding]:
@@ -232,6 +230,28 @@ def test_a_line_that_a_killed_writer_did_not_complete_is_a_note(manager: Workspa
     assert (str(note.check), note.problem) == ("damaged-log", False)
     cured(manager, ("churn", "damaged-log"))
     assert log.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "what"),
+    [
+        ("pipelines/schedules/history.jsonl", '{"schedule": "night"}\n', "schedules"),
+        ("monitoring/reference/current.json", '{"current": {"m": 1}}', "monitoring"),
+        ("pipelines/versions/train/v1.json", "[]", None),
+        (".renaming.json", "{", None),
+    ],
+)
+def test_files_of_another_form_than_ours_are_findings_too(
+    manager: WorkspaceManager, base: Path, file: str, content: str, what: str | None
+) -> None:
+    path = base / "churn" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    (finding,) = examine(manager, fix=True)
+    assert (finding.project, finding.fixed, finding.problem) == ("churn", False, True)
+    if what is not None:
+        assert finding.message.startswith(f"The {what} of churn cannot be looked at: ")
+    assert path.read_text() == content
 
 
 def test_a_repair_that_fails_says_so_and_can_be_tried_again(manager: WorkspaceManager, base: Path) -> None:

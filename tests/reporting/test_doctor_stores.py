@@ -357,8 +357,13 @@ def test_damaged_files_of_evidently_are_set_aside(ward: Path) -> None:
     assert {name: json.loads((path / name).read_text()) for name in before} == before
     torn = snapshots(ward)[0]
     _overwrite(torn, lambda content: content[:1000])
+    from evidently.ui.workspace import Workspace
+
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+        Workspace(str(path.parent)).list_projects()
     (done,) = found_in(ward, fix=True)
     assert (str(done.check), done.fixed) == ("damaged-snapshot", True)
+    assert [found.name for found in Workspace(str(path.parent)).list_projects()] == ["churn"]
     kept = ward / "churn" / "monitoring" / "damaged" / path.name / "snapshots" / torn.name
     assert len(kept.read_bytes()) == 1000
     assert found_in(ward) == []

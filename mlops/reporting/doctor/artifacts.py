@@ -13,6 +13,7 @@ from mlops.integrations.mlflow_tracking import MLflowTracking, store
 from mlops.integrations.mlflow_tracking.versions import local_path, model_id_in
 from mlops.reporting.doctor.finding import SHOWN, Check, Finding, named
 from mlops.reporting.doctor.subject import Subject
+from mlops.reporting.wording import counted
 from mlops.workspace.model import METADATA_FILE
 
 # The states of a logged model (mlflow/protos/service_pb2.pyi, LoggedModelStatus).
@@ -165,7 +166,7 @@ def _orphans(subject: Subject, connection: sqlite3.Connection) -> Iterator[Findi
     if found:
         yield subject.finding(
             Check.ARTIFACTS,
-            f"There are artifacts of {len(found)} runs that the database does not have: {named(found)}",
+            f"The database does not have {counted(len(found), 'run')} with artifacts: {named(found)}",
             "if nobody needs them, remove them; a run that was deleted for good leaves none",
             problem=False,
             paths=[str(path) for path in found[:SHOWN]],

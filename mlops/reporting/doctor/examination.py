@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from mlops.errors import ConfigError, MLOpsError, WorkspaceNotFoundError
+from mlops.errors import ConfigError, WorkspaceNotFoundError
 from mlops.reporting.doctor import (
     configuration,
     crashes,
@@ -20,7 +20,7 @@ from mlops.reporting.doctor import (
     serving,
     tracking,
 )
-from mlops.reporting.doctor.finding import TROUBLE, Check, Finding
+from mlops.reporting.doctor.finding import TROUBLE, Check, Finding, explained
 from mlops.reporting.doctor.subject import Progress, Subject
 from mlops.reporting.doctor.tree import Tree, walk
 from mlops.workspace.model import ProjectWorkspace
@@ -158,12 +158,12 @@ def _of_tools(subject: Subject, *, fix: bool) -> list[Finding]:
             return []  # deleted while it was looked at
         except TROUBLE as error:
             failed.add(what)
-            hint = error.hint if isinstance(error, MLOpsError) else None
             new.append(
                 subject.finding(
                     Check.STORE,
-                    f"The {what} of {subject.project} cannot be looked at: {error}",
-                    hint or "make what the message names reachable and readable, then look again",
+                    f"The {what} of {subject.project} cannot be looked at: {explained(error)}",
+                    getattr(error, "hint", None)
+                    or "make what the message names reachable and readable, then look again",
                     tool=what,
                 )
             )

@@ -12,10 +12,16 @@ from mlops.errors import MLOpsError
 
 # Puts one thing right and says what it did; None if there was nothing left to do.
 Repair = Callable[[], str | None]
-# What a tool's store that is damaged or out of reach raises.
-TROUBLE: Final = (MLOpsError, OSError, sqlite3.Error)
+# What a tool's store that is damaged or out of reach raises; the last four are what Python raises where content
+# is not of the form it should have.
+TROUBLE: Final = (MLOpsError, OSError, sqlite3.Error, ValueError, LookupError, TypeError, AttributeError)
 # Enough of a list to see what its members have in common.
 SHOWN: Final = 10
+
+
+def explained(error: Exception) -> str:
+    """Return what an error says, and of one that nobody raised for people what kind it is."""
+    return str(error) if isinstance(error, MLOpsError | OSError | sqlite3.Error) else repr(error)
 
 
 def named(items: Sequence[object]) -> str:
@@ -122,8 +128,8 @@ class Finding:
         try:
             done = self.repair()
         except TROUBLE as error:
-            hint = (error.hint if isinstance(error, MLOpsError) else None) or self.hint
-            return replace(self, message=f"{self.message}; it could not be put right: {error}", hint=hint)
+            problem = f"{self.message}; it could not be put right: {explained(error)}"
+            return replace(self, message=problem, hint=getattr(error, "hint", None) or self.hint)
         if done is None:
             return None
         return replace(self, message=f"{self.message}; {done}", hint="nothing is left to do", fixed=True)

@@ -17,6 +17,7 @@ from mlops.integrations.evidently_monitoring.frames import TOOL as EVIDENTLY
 from mlops.pipelines.outputs import DIRECTORY
 from mlops.reporting.doctor.finding import SHOWN, Check, Finding
 from mlops.reporting.doctor.subject import Subject
+from mlops.reporting.wording import counted
 from mlops.workspace import links
 from mlops.workspace.model import ProjectWorkspace, lock_file
 from mlops.workspace.opening import resolve_for
@@ -100,7 +101,7 @@ def _link_log(subject: Subject) -> Iterator[Finding]:
     path = links.log_file(subject.workspace)
     yield subject.finding(
         Check.LINKS,
-        f"{path} has {len(damaged)} lines that cannot be understood",
+        f"{path} has {counted(len(damaged), 'line')} that cannot be understood",
         "write it anew with: mlops doctor --rebuild-links",
         repair=lambda: f"it was rebuilt and has {links.rebuild(subject.context).links} links now",
         path=str(path),
@@ -123,11 +124,11 @@ def _damaged(subject: Subject, log: _Log, numbers: list[int]) -> Finding:
             write_atomic(aside, former + taken)
             kept = b"".join(line + b"\n" for number, line in enumerate(lines, 1) if number not in wrong)
             write_atomic(log.path, kept + torn)
-        return f"they are in {aside.name} beside it now"
+        return f"what cannot is in {aside.name} beside it now"
 
     return subject.finding(
         Check.LOG,
-        f"{log.path} has {len(numbers)} lines that cannot be understood, the first of which is {numbers[0]}",
+        f"{log.path} has {counted(len(numbers), 'line')} that cannot be understood, first line {numbers[0]}",
         f"repair them by hand, or let mlops doctor --fix move them to {aside.name}",
         repair=set_aside,
         path=str(log.path),

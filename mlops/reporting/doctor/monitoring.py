@@ -24,6 +24,7 @@ from mlops.integrations.evidently_monitoring.reference import (
 from mlops.integrations.evidently_monitoring.schema import SCHEMA_VERSION
 from mlops.reporting.doctor.finding import SHOWN, Check, Finding, Repair, named
 from mlops.reporting.doctor.subject import Subject
+from mlops.reporting.wording import counted
 
 # Where damaged files are put: Evidently looks at directories that are named by a UUID only.
 _ASIDE: Final = "damaged"
@@ -111,12 +112,12 @@ def _snapshots(subject: Subject, directory: Path) -> Iterator[Finding]:
     for names, message, hint in (
         (
             gone,
-            f"The history has {len(gone)} checks whose snapshots are not there any more",
+            f"The history has {counted(len(gone), 'check')} without a snapshot, but older ones have",
             "their numbers are kept; Evidently's pages do not show them",
         ),
         (
             extra,
-            f"There are {len(extra)} snapshots that are not in the history of checks",
+            f"The history does not have {counted(len(extra), 'snapshot')} that Evidently's pages show",
             "a check that was cut off leaves one, and so does plain Evidently; remove those nobody needs",
         ),
     ):
