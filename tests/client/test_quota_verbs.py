@@ -184,6 +184,17 @@ def test_a_model_is_refused_before_it_is_stored_and_its_package_costs_nothing_in
     assert client.deploy_model("large", build_bento=False).size > 100_000
 
 
+def test_a_service_of_ones_own_is_refused_before_it_is_built(client: MLOpsClient, tmp_path: Path) -> None:
+    source = tmp_path / "large_service.py"
+    source.write_text(f"import bentoml\n\n@bentoml.service\nclass Large:\n    data = {'x' * FREE!r}\n")
+    client.serving.ensure()
+    limit(client, FREE, tool="bentoml")
+    with pytest.raises(QuotaExceededError, match=r"no room for 50\.\d kB more in models") as caught:
+        client.serving.deploy_service(source, name="large", version="1", requirements=["numpy"])
+    assert caught.value.operation == "deploy_service"
+    assert measure(client.workspace.models_path).files == 0
+
+
 def test_reference_data_is_refused_and_the_former_stays(client: MLOpsClient) -> None:
     generator = np.random.default_rng(0)
     former = client.set_reference_data(pd.DataFrame({"a": generator.normal(size=100)}))
