@@ -12,8 +12,8 @@ from mlops.errors import MLOpsError
 
 # Puts one thing right and says what it did; None if there was nothing left to do.
 Repair = Callable[[], str | None]
-# What a tool's store that is damaged or out of reach raises; the last four are what Python raises where content
-# is not of the form it should have.
+# What a tool's store that is damaged or out of reach raises; the last four are Python's own, raised where
+# content is not of the form it should have.
 TROUBLE: Final = (MLOpsError, OSError, sqlite3.Error, ValueError, LookupError, TypeError, AttributeError)
 # Enough of a list to see what its members have in common.
 SHOWN: Final = 10
