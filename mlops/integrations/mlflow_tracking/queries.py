@@ -6,6 +6,7 @@ many projects stays quick; the database is opened read-only.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -208,13 +209,13 @@ class SqliteReader:
         conditions, values = self._scope()
         with reading(self._path) as connection:
             rows = connection.execute(
-                "SELECT m.step, m.timestamp, CASE WHEN m.is_nan THEN 'nan' ELSE m.value END FROM metrics m"  # noqa: S608
+                "SELECT m.step, m.timestamp, m.value, m.is_nan FROM metrics m"  # noqa: S608
                 f" WHERE m.run_uuid = ? AND m.key = ? AND EXISTS (SELECT 1 {conditions}"
-                " AND r.run_uuid = m.run_uuid) ORDER BY m.step, m.timestamp, m.value",
-                [run_id, metric, *values],
+                " AND r.run_uuid = ?) ORDER BY m.step, m.timestamp, m.value",
+                [run_id, metric, *values, run_id],
             )
-            for step, at, value in rows:
-                yield MetricPoint(step, at, restored(float(value)))
+            for step, at, value, undefined in rows:
+                yield MetricPoint(step, at, math.nan if undefined else restored(float(value)))
 
     def datasets(self, run_id: str | None) -> list[tuple[str, dict[str, Any]]]:
         """Return the run id and the dataset of each use, of one run or of all."""

@@ -20,13 +20,13 @@ MAX_NODES: Final = 60
 # A model that was checked a thousand times is shown with its latest checks.
 MAX_ALIKE: Final = 5
 # In units of the drawing, which are pixels where it is not scaled.
-_WIDTH: Final = 170
+_WIDTH: Final = 180
 _HEIGHT: Final = 40
 _ACROSS: Final = 70
 _DOWN: Final = 14
 _MARGIN: Final = 6
 # As many characters as fit into a box.
-_TITLE_LENGTH: Final = 22
+_TITLE_LENGTH: Final = 20
 _SWEEPS: Final = 4
 # Where the project's page tells of the things of a kind.
 _PARTS: Final = {
@@ -250,4 +250,4 @@ def _href(ref: Ref) -> str | None:
 
 def _cut(text: str) -> str:
     # Paths and ids are told apart by their ends, names by their beginnings.
-    return text if len(text) <= _TITLE_LENGTH else f"{text[:9]}…{text[-_TITLE_LENGTH + 10 :]}"
+    return text if len(text) <= _TITLE_LENGTH else f"{text[:8]}…{text[-_TITLE_LENGTH + 9 :]}"

@@ -16,7 +16,7 @@ from mlops.integrations.evidently_monitoring import EvidentlyMonitoring
 from mlops.integrations.mlflow_tracking import MLflowTracking
 from mlops.integrations.mlflow_tracking.run_query import STATUSES
 from mlops.reporting import registry
-from mlops.reporting.dashboard import curves, project_data, project_lineage
+from mlops.reporting.dashboard import curves, project_data
 from mlops.reporting.dashboard.opened import open_context, read
 from mlops.reporting.dashboard.project_monitoring import monitoring
 from mlops.reporting.dashboard.project_runs import runs_page
@@ -55,7 +55,6 @@ def _project(request: Request) -> Response:
         models=read(lambda: registry.collect(manager, project=name)),
         monitoring=read(lambda: monitoring(EvidentlyMonitoring(context))),
         pipelines=read(lambda: project_data.pipelines(tracking)),
-        lineage=read(lambda: project_lineage.of_project(manager, context)),
     )
 
 

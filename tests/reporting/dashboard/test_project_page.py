@@ -114,7 +114,8 @@ def test_storage_is_what_the_library_measures(churn: str, client: MLOpsClient) -
     }
 
 
-def test_the_lineage_is_drawn_and_told_in_words(churn: str, client: MLOpsClient) -> None:
+def test_the_lineage_is_drawn_and_told_in_words(dashboard: DashboardServer, client: MLOpsClient) -> None:
+    churn = ask(dashboard, "/projects/churn/lineage").text
     drawing = churn[churn.index("<svg") : churn.index("</svg>")]
     tree = churn[churn.index('<ul class="tree">') :]
     boxes = re.findall(r"<title>(\w+) ([^<]+)</title>\s*<rect", drawing)
@@ -127,6 +128,18 @@ def test_the_lineage_is_drawn_and_told_in_words(churn: str, client: MLOpsClient)
     for kind, title in boxes:
         assert f"{kind} {title}" in told
     assert "produced model churn.classifier:1" in told
+
+
+def test_the_lineage_of_one_thing_can_be_asked_for(dashboard: DashboardServer) -> None:
+    page = ask(dashboard, "/projects/churn/lineage?ref=classifier%402").text
+    assert "" in page
+    page = ask(dashboard, "/projects/churn/lineage?ref=classifier:2").text
+    titles = re.findall(r"<title>model ([^<]+)</title>", page)
+    assert titles == ["churn.classifier:2"]
+    unknown = ask(dashboard, f"/projects/churn/lineage?ref={quote(HOSTILE)}")
+    assert unknown.status == 200
+    assert "This cannot be shown" in unknown.text
+    assert "<script>alert" not in unknown.text
 
 
 @pytest.mark.parametrize(
@@ -246,6 +259,7 @@ def test_curves_that_make_no_sense_are_refused(dashboard: DashboardServer, query
         "/projects/churn/runs/" + quote(HOSTILE, safe=""),
         "/projects/churn/runs/..%2f..%2fx",
         "/projects/none/report.json",
+        "/projects/none/lineage",
     ],
 )
 def test_what_is_not_there_is_not_found(dashboard: DashboardServer, path: str) -> None:
@@ -298,6 +312,7 @@ def test_looking_writes_nothing(dashboard: DashboardServer, demo: Path) -> None:
     before = files_below(demo)
     for name in (*READY, "broken", "none"):
         ask(dashboard, f"/projects/{name}")
+        ask(dashboard, f"/projects/{name}/lineage")
     ask(dashboard, "/analytics")
     assert files_below(demo) == before
     assert not (demo / "none").exists()
@@ -311,7 +326,7 @@ from mlops import WorkspaceManager
 from mlops.reporting.dashboard.server import DashboardServer
 
 with DashboardServer(WorkspaceManager(sys.argv[1])) as server:
-    for path in ("/projects/churn", "/projects/hostile", "/analytics", "/analytics?by=column"):
+    for path in ("/projects/churn", "/projects/churn/lineage", "/projects/hostile", "/analytics"):
         assert ask(server, path).status == 200, path
 heavy = {"mlflow", "evidently", "bentoml", "dvc", "pandas", "numpy", "plotly", "pyarrow"} & set(sys.modules)
 assert not heavy, heavy

@@ -69,3 +69,29 @@ function makeCurves(form) {
 }
 
 document.querySelectorAll("form[data-curves]").forEach(makeCurves);
+
+// A part of the page that takes its time: taken from a page of its own once it is about to be seen.
+async function fill(part) {
+  part.setAttribute("aria-busy", "true");
+  try {
+    const answer = await fetch(part.dataset.part, { headers: { Accept: "text/html" } });
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    part.replaceChildren(...page.querySelector("[data-lineage]").childNodes);
+  } catch (error) {
+    part.append(`It cannot be shown here: ${error.message}.`);
+  }
+  part.removeAttribute("aria-busy");
+}
+
+const nearly = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries.filter((each) => each.isIntersecting)) {
+      nearly.unobserve(entry.target);
+      fill(entry.target);
+    }
+  },
+  { rootMargin: "400px" }
+);
+
+document.querySelectorAll("[data-part]").forEach((part) => nearly.observe(part));
