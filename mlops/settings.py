@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -261,13 +262,20 @@ def read_table(path: Path) -> dict[str, Any] | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        status = path.stat()
+        return _parsed(path, (status.st_ino, status.st_mtime_ns, status.st_size))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(
             f"{path} cannot be read: {error}", operation="resolve", hint="repair the file"
         ) from error
+
+
+# One file is asked for every project of a base, and takes longer to parse than a project to read.
+@lru_cache(maxsize=16)
+def _parsed(path: Path, _state: tuple[int, ...]) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _validate(

@@ -131,7 +131,8 @@ def read_mlmodel(directory: Path) -> dict[str, Any]:
         OSError: The file cannot be read.
         yaml.YAMLError: It is not YAML.
     """
-    content = yaml.safe_load((directory / MLMODEL).read_text(encoding="utf-8"))
+    text = (directory / MLMODEL).read_text(encoding="utf-8")
+    content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     return content if isinstance(content, dict) else {}
 
 
