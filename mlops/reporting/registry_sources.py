@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from mlops.errors import DataNotFoundError, MLOpsError
-from mlops.integrations.bentoml_serving import BentoServing
+from mlops.integrations.bentoml_serving import BentoServing, entries
 from mlops.integrations.bentoml_serving.bento_model import MLFLOW_FOLDER
 from mlops.integrations.evidently_monitoring.history import HISTORY_FILE
 from mlops.integrations.evidently_monitoring.latest import latest
-from mlops.integrations.mlflow_tracking import MLflowTracking, packaging, versions
+from mlops.integrations.mlflow_tracking import MLflowTracking, packaging, store, versions
 from mlops.integrations.mlflow_tracking.flavors import MLMODEL
 from mlops.reporting.facts import CheckFacts
 from mlops.reporting.reading.checks import check_facts
+from mlops.reporting.reading.packaged import head
 from mlops.reporting.registry_entry import PACKAGED, REGISTERED, RegistryEntry, signature_fields
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class RegistrySources:
 
     def entries(self) -> list[RegistryEntry]:
         """Return the versions, newest first."""
+        with store.reading_at_once():
+            return self._entries()
+
+    def _entries(self) -> list[RegistryEntry]:
         for read in (self._read_registry, self._read_packages):
             try:
                 read()
@@ -92,7 +97,9 @@ class RegistrySources:
                 self.errors.append(entry.error)
             else:
                 self._packages[entry.model, entry.version] = entry
-        self._bentos = {entry.tag for entry in self._serving.bentos() if not entry.error}
+        bentos = self._serving.store
+        found = entries.scan(bentos.root("bento"), kind="bento", prefix=bentos.prefix, load=head)
+        self._bentos = {entry.tag for entry in found if not entry.error}
         for server in self._serving.servers():
             self._urls.setdefault(server["tag"], []).append(server["url"])
 

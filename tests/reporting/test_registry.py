@@ -151,7 +151,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Itera
                     LinearRegression().fit(frame[["age"]], frame["spend"]),
                     name="line",
                     registered_model_name="line",
-                    input_example=frame[["age"]],
+                    signature=mlflow.models.infer_signature(frame[["age"]]),
+                    # Else MLflow loads the model in another process to find out.
+                    pip_requirements=["scikit-learn"],
                 )
             with client.start_run("doomed") as doomed:
                 client.log_model(LogisticRegression().fit(frame[["age"]], [0, 1, 1]), "orphan")

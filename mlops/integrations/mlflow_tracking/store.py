@@ -17,6 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -40,6 +41,8 @@ _STORES: Final = (
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
 )
+# What ``reading_at_once`` keeps open.
+_kept: ContextVar[dict[Path, sqlite3.Connection] | None] = ContextVar("kept", default=None)
 # Read-only connections may not undo what a killed writer left.
 _UNFINISHED: Final = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
 # Building the template is a few seconds of migrations, on a slow machine with cold imports half a minute.
@@ -93,15 +96,29 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     A writer that was killed in the middle of a transaction leaves its journal, which SQLite rolls back before
     anything can be read. That is the one case in which the file is written here.
     """
-    with contextlib.closing(_connect(path, "ro")) as connection:
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in _UNFINISHED:
-                raise
-            with contextlib.closing(_connect(path, "rw")) as recovering:
-                recovering.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    kept = _kept.get()
+    if kept is None:
+        with contextlib.closing(_open(path)) as connection:
+            yield connection
+        return
+    connection = kept.get(path) or kept.setdefault(path, _open(path))
+    try:
         yield connection
+    finally:
+        connection.rollback()
+
+
+@contextlib.contextmanager
+def reading_at_once() -> Iterator[None]:
+    """Open each database once for all that is read of it meanwhile: most of a short read is the opening."""
+    kept: dict[Path, sqlite3.Connection] = {}
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        for connection in kept.values():
+            connection.close()
 
 
 def ensure(workspace: ProjectWorkspace, *, operation: str, timeout: float = 30.0) -> Path:
@@ -338,6 +355,19 @@ def leave_connections() -> None:
 def _loaded(module: str, name: str) -> Any:
     # Another thread may be in the middle of the import: then there is nothing to forget yet.
     return getattr(sys.modules.get(module), name, None)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, "ro")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) not in _UNFINISHED:
+            connection.close()
+            raise
+        with contextlib.closing(_connect(path, "rw")) as recovering:
+            recovering.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return connection
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

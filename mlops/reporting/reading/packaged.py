@@ -48,7 +48,7 @@ def read(context: ToolContext, tracked: Tracked | None) -> Packaged:
     """
     store = _store(context)
     models, bentos = (
-        list(entries.scan(store.root(kind), kind=kind, prefix=store.prefix, load=_head))
+        list(entries.scan(store.root(kind), kind=kind, prefix=store.prefix, load=head))
         for kind in ("model", "bento")
     )
     production = {} if tracked is None else tracked.production
@@ -114,7 +114,7 @@ def _gaps(bentos: list[StoreEntry], tracked: Tracked, prefix: str) -> Iterator[G
             yield Gap(f"bento:{entry.tag}", "model")
 
 
-def _head(text: bytes) -> Any:
+def head(text: bytes) -> Any:
     """Return what an entry's file says of the entry; all of it must be valid YAML nevertheless."""
     import yaml
 
