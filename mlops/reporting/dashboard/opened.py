@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mlops import names
 from mlops.errors import WorkspaceNotFoundError
-from mlops.reporting.reading.project import UNREADABLE, said
+from mlops.reporting.reading.troubles import UNREADABLE, said
 from mlops.workspace.opening import resolve_for
 from mlops.workspace.tools import ToolContext
 

@@ -69,7 +69,7 @@ class ModelChecks:
             figures.line(name, times, [check["performance_change"].get(name) for check in measured])
             for name in metrics
         ]
-        return figures.figure(lines, y="change against the reference") if lines else None
+        return figures.figure(lines, y="change") if lines else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.integrations.mlflow_tracking.run_query import STATUSES
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 PAGE: Final = 50
 # Columns that fit beside the others; a run's own page has all of its values.
 SHOWN_NAMES: Final = 5
+# Each costs a question; of a run with more metrics the others follow in the order of the alphabet.
+ASKED_METRICS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class RunsPage:
         pipelines: The pipelines to choose from.
         params: The parameters most of them have, sorted.
         metrics: The metrics most of them have, sorted.
-        all_metrics: All metrics they have, sorted.
+        all_metrics: All metrics they have, those with a curve first.
         left_out: How many parameters and metrics have no column.
     """
 
@@ -80,9 +83,28 @@ def runs_page(
         pipelines=tuple(catalogue.names(tracking.context.workspace)),
         params=params,
         metrics=metrics,
-        all_metrics=tuple(sorted(names)),
+        all_metrics=with_curves_first(tracking, runs, names),
         left_out=left_out - len(params) - len(metrics),
     )
+
+
+def with_curves_first(
+    tracking: MLflowTracking, runs: Sequence[Mapping[str, Any]], metrics: Iterable[str]
+) -> tuple[str, ...]:
+    """Return metrics, those first of which the newest run that has any logged more than one value.
+
+    Args:
+        tracking: The project's adapter.
+        runs: Runs, newest first.
+        metrics: The metrics.
+    """
+    run = next((run for run in runs if run["metrics"]), None)
+    names = sorted(metrics)
+    if run is None:
+        return tuple(names)
+    asked = [name for name in names if name in run["metrics"]][:ASKED_METRICS]
+    curved = {name for name in asked if len([*islice(tracking.metric_history(run["run_id"], name), 2)]) > 1}
+    return tuple(sorted(names, key=lambda name: name not in curved))
 
 
 def _frequent(values: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from mlops.lineage.references import RUN
 from mlops.reporting import registry
 from mlops.reporting.dashboard import project_lineage
 from mlops.reporting.dashboard.opened import open_context, read
+from mlops.reporting.dashboard.project_runs import with_curves_first
 from mlops.reporting.dashboard.rendering import render
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def _run(request: Request) -> Response:
         "run.html",
         name=name,
         run=run,
+        metrics=with_curves_first(tracking, [run], run["metrics"]),
         note=tags.get(NOTE_TAG),
         parent=tags.get(PARENT_TAG),
         tags={key: tags[key] for key in sorted(tags) if key != NOTE_TAG},
