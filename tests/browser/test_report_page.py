@@ -84,7 +84,7 @@ def test_a_phone_scrolls_down_only_and_colours_follow_the_system(
         light = page.evaluate(COLOURS)
         assert light[0] == "rgb(255, 255, 255)"
         page.emulate_media(color_scheme="dark")
-        page.wait_for_function(f"({COLOURS})[2] !== '{light[2]}'")
+        page.wait_for_function(f"() => ({COLOURS})[2] !== '{light[2]}'")
         ground, text, drawn = page.evaluate(COLOURS)
         assert sum(map(int, ground.removeprefix("rgb(").rstrip(")").split(","))) < 100
         assert drawn == text != light[1]
@@ -119,4 +119,6 @@ def test_a_thousand_projects_open_and_are_found(strict_page: StrictPage, many: s
         assert page.locator("#projects tbody tr").count() == 1000
         # By their ids: to look for words in so many cells takes the driver longer than the page.
         page.locator("#find").fill("project-0999")
-        page.wait_for_function("document.querySelector('form output').textContent === '1 of 1000 shown'")
+        page.wait_for_function(
+            "() => document.querySelector('form output').textContent === '1 of 1000 shown'"
+        )
