@@ -234,7 +234,8 @@ def test_a_store_that_cannot_be_read_is_a_problem_and_hides_no_other(base: Path)
         ("fine", "crashed-run"),
         ("served", "store-unavailable"),
     ]
-    assert "127.0.0.1:9" in found[2].hint
+    assert "127.0.0.1:9" in found[2].message
+    assert "mlflow_tracking_uri" in found[2].hint
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs kill -9")

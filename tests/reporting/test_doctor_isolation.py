@@ -138,6 +138,14 @@ def test_links_between_projects_and_hard_linked_files_are_shared(
     assert found(manager) == [("fraud", "link-to-project")]
 
 
+def test_a_server_that_does_not_answer_is_asked_once(manager: WorkspaceManager) -> None:
+    for name in ("churn", "fraud"):
+        edit(manager, name, mlflow_tracking_uri="http://ml:hunter" + "2x@127.0.0.1:9")
+    told = [f.message for f in examine(manager) if f.check == "store-unavailable"]
+    assert "The MLflow store http://127.0.0.1:9 cannot be reached" in told[0]
+    assert "http://127.0.0.1:9 did not answer for another project either" in told[1]
+
+
 def test_names_that_are_one_on_a_server_collide(manager: WorkspaceManager, base: Path) -> None:
     manager.create_workspace("a-b")
     (base / "a_b").mkdir()

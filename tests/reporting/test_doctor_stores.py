@@ -301,9 +301,10 @@ def test_a_remote_out_of_reach_hides_no_other_finding(ward: Path) -> None:
     assert found_in(ward) == []
     _object(ward, "churn", "cache").unlink()
     (ward / "churn" / "models" / "models" / "churn.classifier" / "1" / "model.yaml").write_text("{")
-    found = found_in(ward)
-    assert checks(found) == ["store-unavailable", "damaged-bento"]
-    assert "http://127.0.0.1:9/bucket/churn cannot be reached" in found[0].message
+    for deep in (False, True):
+        found = found_in(ward, deep=deep)
+        assert checks(found) == ["store-unavailable", "damaged-bento"]
+        assert "http://127.0.0.1:9/bucket/churn cannot be reached" in found[0].message
 
 
 def test_a_ledger_that_cannot_be_understood_is_left_to_people(ward: Path) -> None:

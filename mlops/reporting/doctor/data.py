@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from mlops.errors import (
     ConfigError,
@@ -115,18 +117,41 @@ def findings(subject: Subject) -> Iterator[Finding]:
 def _state(
     subject: Subject, vault: Vault, ledger: Ledger, location: RemoteLocation, operation: Operation
 ) -> _State:
-    if subject.deep:
-        found = DVCData(subject.context).verify(progress=subject.progress)
-        return _State(found.damaged, found.missing, found.gaps)
     entries = ledger.versions()
     pushed = ledger.pushed.get(location.identity, set())
     cached = _Cached(vault, entries)
     damaged = (*cached.wrong_sizes, *(str(vault.cache.path(md5)) for md5 in sorted(cached.damaged)))
+    # Before the first push there may be no remote at all.
+    asking = bool(pushed & cached.files.keys() or cached.damaged or cached.lacking)
     try:
-        missing, gaps = _compare(vault, cached, entries, pushed, location, operation)
+        with _reaching(subject, location) if asking else contextlib.nullcontext():
+            if asking:
+                _require_answer(location, operation)
+            if subject.deep:
+                found = DVCData(subject.context).verify(progress=subject.progress)
+                return _State(found.damaged, found.missing, found.gaps)
+            if not asking:
+                return _State(damaged)
+            missing, gaps = _compare(vault, cached, entries, pushed, location, operation)
     except (IntegrationUnavailableError, IntegrationNotInstalledError) as error:
         return _State(damaged, unreachable=error)
     return _State(damaged, missing, gaps)
+
+
+def _reaching(subject: Subject, location: RemoteLocation) -> contextlib.AbstractContextManager[None]:
+    if location.path is not None:
+        return contextlib.nullcontext()
+    return subject.reaching(f"{location.scheme}://{urlsplit(location.public).hostname}")
+
+
+def _require_answer(location: RemoteLocation, operation: Operation) -> None:
+    # To DVC, what a web server that is down does not answer for does not exist.
+    if location.scheme in ("http", "https") and (problem := server.probe(location.url)):
+        raise operation.error(
+            IntegrationUnavailableError,
+            f"The remote {location.public} cannot be reached: {problem}",
+            hint="check the address and that its server runs",
+        )
 
 
 def _compare(
@@ -139,9 +164,6 @@ def _compare(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what neither side has, and what was pushed and only the cache has."""
     files: dict[str, Mapping[str, str] | None] = dict(cached.files)
-    if not (pushed & files.keys()) and not (cached.damaged or cached.lacking):
-        # Before the first push there may be no remote at all.
-        return (), ()
     remote = _open(vault, location, operation)
     readable = set()
     for md5 in [md5 for md5, listed in files.items() if listed is None]:
@@ -218,13 +240,6 @@ class _Cached:
 def _open(vault: Vault, location: RemoteLocation, operation: Operation) -> Remote:
     # Without DVC, whose import takes a second, where its file systems are not needed.
     if location.path is None:
-        # To DVC, what a server that is down does not answer for does not exist.
-        if location.scheme in ("http", "https") and (problem := server.probe(location.url)):
-            raise operation.error(
-                IntegrationUnavailableError,
-                f"The remote {location.public} cannot be reached: {problem}",
-                hint="check the address and that its server runs",
-            )
         return ObjectStore(vault, location, operation).remote
     location.check(operation)
     return DirectoryRemote(vault, location.path, operation)

@@ -114,6 +114,7 @@ def _subjects(
 ) -> tuple[dict[str, Subject], list[Finding]]:
     """Return the projects whose settings can be resolved, and findings for those whose cannot."""
     subjects: dict[str, Subject] = {}
+    silent: dict[str, str] = {}
     refused: list[Finding] = []
     for workspace in workspaces:
         if workspace.error:
@@ -123,7 +124,7 @@ def _subjects(
         except ConfigError as error:
             refused.append(configuration.wrong(workspace, error))
             continue
-        subjects[workspace.project_name] = Subject(ToolContext(workspace, settings), deep, progress)
+        subjects[workspace.project_name] = Subject(ToolContext(workspace, settings), deep, progress, silent)
     return subjects, refused
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlops.errors import IntegrationUnavailableError
 from mlops.reporting.doctor.finding import Check, Finding, Repair
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext
@@ -22,11 +24,13 @@ class Subject:
         context: Its workspace and the settings in force for it.
         deep: Whether every stored byte is read again, rather than names and sizes compared.
         progress: Called as ``progress(done, total)`` with bytes while data is read, or None.
+        silent: Addresses that did not answer, with the reason; of all projects of an examination together.
     """
 
     context: ToolContext
     deep: bool = False
     progress: Progress | None = None
+    silent: dict[str, str] = field(default_factory=dict)
 
     @property
     def workspace(self) -> ProjectWorkspace:
@@ -47,6 +51,29 @@ class Subject:
         """Return a path as it reads from the base, whether or not it is in there."""
         base = self.workspace.root_path.parent
         return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+    @contextlib.contextmanager
+    def reaching(self, address: str) -> Iterator[None]:
+        """Run a block that asks a server, unless the server did not answer for another project before.
+
+        To find that out takes seconds, and hundreds of projects may have the same server.
+
+        Args:
+            address: What the projects have in common, without credentials.
+
+        Raises:
+            IntegrationUnavailableError: It does not answer.
+        """
+        if address in self.silent:
+            raise IntegrationUnavailableError(
+                f"{address} did not answer for another project either: {self.silent[address]}",
+                hint=f"make {address} reachable, then look again",
+            )
+        try:
+            yield
+        except IntegrationUnavailableError as error:
+            self.silent[address] = str(error)
+            raise
 
     def finding(
         self,

@@ -11,12 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from mlops.errors import IntegrationUnavailableError
-from mlops.integrations.mlflow_tracking import MLflowTracking, queries, store
+from mlops.integrations.mlflow_tracking import MLflowTracking, queries, server, store
 from mlops.reporting.doctor import artifacts
 from mlops.reporting.doctor.finding import Check, Finding
 from mlops.reporting.doctor.subject import Subject
-from mlops.workspace.tools import ToolState
 
 # Measured: 225 MB in half a second, so that a look that is not deep takes a quarter of one at most.
 _QUICKLY_CHECKED_BYTES: Final = 100_000_000
@@ -32,11 +30,8 @@ def findings(subject: Subject) -> Iterator[Finding]:
     """
     tracking = MLflowTracking(subject.context)
     if not tracking.embedded:
-        health = tracking.health()
-        if health.state is ToolState.UNAVAILABLE:
-            raise IntegrationUnavailableError(
-                f"{health.error}", hint=f"make {health.location} reachable, then look again"
-            )
+        with subject.reaching(server.redact(tracking.uri)):
+            server.require_reachable(tracking.uri, operation="doctor", workspace=subject.project)
         return
     yield from _interrupted_restore(subject)
     path = tracking.database
