@@ -23,6 +23,8 @@ _IN_PYTHON: Final = (
     (re.compile(r"\bforce=True\b"), "--force"),
     (re.compile(r"\banother base_path\b"), "another --base-path"),
 )
+# Help in plain text: to draw it with rich takes longer than everything else that --help does.
+_MARKUP: Final = None
 # What typer raises for wrong usage has no public name of its own in the versions supported.
 _UsageError: Final[Any] = typer.BadParameter.__base__
 
@@ -54,7 +56,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "reproduce": ("reproduce", "Restore what a run had, run it again and compare its metrics."),
     "usage": ("usage", "Show what projects cost on disk, and what clean-up would free."),
     "quota": ("quota", "Show or set how much a project may store."),
-    "doctor": ("doctor", "Look for runs left open by crashes and for damaged workspaces or links."),
+    "doctor": ("doctor", "Prove that projects share nothing, and find what is damaged or left by crashes."),
     "runs": ("runs", "List a project's runs, newest first."),
     "pipeline": ("pipeline", "List pipelines, their runs and versions, and what changed between these."),
     "dashboard": (
@@ -71,13 +73,13 @@ class _LazyCommand(TyperCommand):
     """Stands for a command in listings and becomes the real one when it is invoked, or its completion is."""
 
     def __init__(self, name: str, module: str, summary: str) -> None:
-        super().__init__(name, callback=lambda: None, help=summary, params=[])
+        super().__init__(name, callback=lambda: None, short_help=summary, params=[])
         self._module = module
 
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         group = typer.main.get_group(import_module(f"mlops.cli.{self._module}").app)
         command = group.commands[str(self.name)]
-        _add_options(command, [each for each in parent.command.params if each.name in GLOBAL_OPTIONS])
+        _join(command, [each for each in parent.command.params if each.name in GLOBAL_OPTIONS])
         return command.make_context(info_name, args, parent=parent, **extra)
 
 
@@ -87,10 +89,12 @@ class _LazyGroup(TyperGroup):
         self.commands = {name: _LazyCommand(name, *row) for name, row in COMMANDS.items()}
 
 
-def _add_options(command: Any, options: Sequence[Any]) -> None:
+def _join(command: Any, options: Sequence[Any]) -> None:
+    """Give a command of another module the global options and the form of help that this one has."""
     command.params.extend(options)
+    command.rich_markup_mode = _MARKUP
     for subcommand in getattr(command, "commands", {}).values():
-        _add_options(subcommand, options)
+        _join(subcommand, options)
 
 
 def _remember(context: typer.Context, option: typer.CallbackParam, value: Any) -> None:
@@ -99,7 +103,9 @@ def _remember(context: typer.Context, option: typer.CallbackParam, value: Any) -
         context.ensure_object(dict)[option.name] = value
 
 
-app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=_MARKUP
+)
 
 
 @app.callback()
