@@ -77,7 +77,9 @@ def report(
     elif shown is Format.TABLE and sys.stdout.isatty():
         _print(collected)
     else:
-        typer.echo(render(collected, shown), nl=False)
+        text = render(collected, shown)
+        # What programs read is UTF-8, whatever the terminal's encoding; a page says that it is.
+        typer.echo(text if shown is Format.TABLE else text.encode(), nl=False)
     if gates and not collected.projects:
         typer.echo(f"Nothing was checked: there are no projects in {collected.base_path}", err=True)
     failures = evaluate(collected.projects, gates)

@@ -69,7 +69,9 @@ def _section(table: Table, room: int) -> str:
         return f"## {table.title}\n\n{table.empty}" if table.name in _OPEN else ""
     lines = "\n".join(_rows(table, room))
     if table.name == "attention":
-        lines += "\n\n" + "  \n".join(f"{gate}: {meaning}" for gate, meaning in MEANINGS.items())
+        found = {row[1].text for row in table.rows}
+        meanings = (f"{gate}: {meaning}" for gate, meaning in MEANINGS.items() if gate in found)
+        lines += "\n\n" + "  \n".join(meanings)
     if table.name in _OPEN:
         return f"## {table.counted_title}\n\n{lines}"
     return f"<details><summary>{table.counted_title}</summary>\n\n{lines}\n\n</details>"

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +49,20 @@ def test_a_gate_fails_after_the_file_is_written(demo: Path, tmp_path: Path) -> N
     assert not [line for line in found if line[0] in ("forecast", "quiet")]
     passed = report(demo, "forecast", "quiet", "--format", "md", "--fail-on", ",".join(Gate))
     assert (passed.returncode, passed.stderr) == (0, "")
+
+
+def test_a_page_in_a_pipe_is_whole_whatever_the_encoding(base: Path) -> None:
+    WorkspaceManager(base).create_workspace("churn", description="Wer kündigt?")
+    command = [sys.executable, "-c", "from mlops.cli import main; main()", "--base-path", str(base), "report"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    page = subprocess.run(
+        [*command, "--format", "html"], capture_output=True, check=True, env=environment, timeout=120
+    ).stdout.decode()
+    assert "Wer kündigt?" in page
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert [each for each in hashes if f"sha256-{each}" not in page] == []
+    assert len(hashes) == 3
 
 
 def test_no_projects_are_nothing_that_was_checked(base: Path) -> None:
