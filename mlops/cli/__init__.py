@@ -27,6 +27,8 @@ _IN_PYTHON: Final = (
 _MARKUP: Final = None
 # What typer raises for wrong usage has no public name of its own in the versions supported.
 _UsageError: Final[Any] = typer.BadParameter.__base__
+# A group was called without a command; the message is its help.
+_HELP_ASKED: Final = "NoArgsIsHelpError"
 
 # command: (module below mlops.cli, one line for --help)
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -36,34 +38,31 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "delete": ("projects", "Move a project to the trash."),
     "restore": ("projects", "Bring a deleted project back."),
     "purge": ("projects", "Remove deleted projects for good."),
-    "export": ("archive", "Write everything a project holds into one file."),
-    "import": ("archive", "Make a project of an exported file."),
     "rename": ("archive", "Give a project another name, in its tools too."),
     "clone": ("archive", "Make an independent copy of a project."),
-    "status": ("status", "Show what every project, or one, holds in each tool."),
+    "export": ("archive", "Write everything a project holds into one file."),
+    "import": ("archive", "Make a project of an exported file."),
+    "status": ("status", "Show all projects, or one, side by side."),
     "report": ("report", "Show or write a report on all projects, and fail on what it may not have."),
+    "dashboard": ("dashboard", "Open a live page over all projects, only to look at."),
+    "ui": ("ui", "Open the tools' own pages over the projects: MLflow's and Evidently's."),
+    "usage": ("usage", "Show what projects cost on disk, and what clean-up would free."),
+    "quota": ("quota", "Show or set how much a project may store."),
+    "doctor": ("doctor", "Prove that projects share nothing, and find what is damaged or left over."),
     "run": ("run", "Run a command in a project; its code needs no change."),
     "env": ("env", "Print what makes a shell work in a project."),
-    "models": ("models", "List, show and promote versions of models."),
+    "runs": ("runs", "List a project's runs, newest first."),
     "artifacts": ("models", "List what a project produced, newest first."),
+    "models": ("models", "List, show and promote versions of models."),
     "deploy": ("deploy", "Package a model as a Bento, and export it as a folder for an image."),
     "serve": ("serve", "Serve a packaged model until Ctrl-C."),
-    "data": ("data", "Version data: add, push, pull, status, history, diff, verify, gc."),
     "monitor": ("monitor", "Check a batch, or the predictions being served; 3 on an alert."),
     "alerts": ("alerts", "List what checks found, and acknowledge it."),
+    "data": ("data", "Version data: add, push, pull, status, history, diff, verify, gc."),
+    "pipeline": ("pipeline", "List pipelines, their runs and versions, and what changed between these."),
     "schedule": ("schedule", "Run pipelines at set times: list, start, pause, resume, history, export."),
     "trace": ("trace", "Show what a result came from and what came of it."),
     "reproduce": ("reproduce", "Restore what a run had, run it again and compare its metrics."),
-    "usage": ("usage", "Show what projects cost on disk, and what clean-up would free."),
-    "quota": ("quota", "Show or set how much a project may store."),
-    "doctor": ("doctor", "Prove that projects share nothing, and find what is damaged or left by crashes."),
-    "runs": ("runs", "List a project's runs, newest first."),
-    "pipeline": ("pipeline", "List pipelines, their runs and versions, and what changed between these."),
-    "dashboard": (
-        "dashboard",
-        "Open a live page over all projects: what they hold, and what needs attention.",
-    ),
-    "ui": ("ui", "Open the tools' own pages over the projects: MLflow's and Evidently's."),
     "config": ("config", "Show each setting and the layer it comes from."),
     "version": ("version", "Show the versions of mlops and the four tools."),
 }
@@ -93,6 +92,8 @@ def _join(command: Any, options: Sequence[Any]) -> None:
     """Give a command of another module the global options and the form of help that this one has."""
     command.params.extend(options)
     command.rich_markup_mode = _MARKUP
+    # Else lists of commands would cut it off in the middle of the line.
+    command.short_help = command.short_help or (command.help or "").partition("\n\n")[0]
     for subcommand in getattr(command, "commands", {}).values():
         _join(subcommand, options)
 
@@ -143,11 +144,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(given, prog_name="mlops", obj=options, standalone_mode=False)
     except _UsageError as error:
-        message = error.format_message()
-        # Without a command the help was printed, and that is all there is to say.
-        if message:
+        if type(error).__name__ == _HELP_ASKED:
+            typer.echo(error.format_message())
+        else:
             where = error.ctx.command_path if error.ctx is not None else "mlops"
-            _tell(message, hint=f"see: {where} --help")
+            _tell(error.format_message(), hint=f"see: {where} --help")
         sys.exit(error.exit_code)
     except Exception as error:
         if options.get("debug"):

@@ -396,13 +396,14 @@ def test_a_terminal_that_cannot_show_a_character_is_no_error(tmp_path: Path, enc
             assert b"churn" in out
 
 
-def test_a_terminal_has_colours_unless_they_are_refused(base: Path) -> None:
-    def told(**environment: str) -> bytes:
-        process = child("--help", TERM="xterm-256color", FORCE_COLOR="1", **environment)
-        out, _ = process.communicate(timeout=30)
-        return out
+def test_a_terminal_has_colours_unless_they_are_refused(run: Callable[..., Done], base: Path) -> None:
+    def told(**environment: str) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"TERM": "xterm-256color", "FORCE_COLOR": "1", **environment}.items():
+                patch.setenv(name, value)
+            return run("--base-path", base, "status").out
 
-    colour = re.compile(rb"\x1b\[[0-9;]*3[0-9]m")
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-9]m")
     assert colour.search(told())
     assert not colour.search(told(NO_COLOR="1"))
 
