@@ -202,6 +202,16 @@ def test_settings_that_make_no_sense_are_found(
     assert all(f.hint and f.problem for f in findings)
 
 
+def test_a_project_that_lost_its_file_is_found(manager: WorkspaceManager, base: Path) -> None:
+    MLOpsClient("churn", workspace_manager=manager).serving.ensure()
+    (base / "notes").mkdir()
+    (base / "churn" / "workspace.yaml").unlink()
+    (finding,) = examine(manager, fix=True)
+    assert (finding.project, str(finding.check)) == ("churn", "corrupt-workspace")
+    assert finding.details["holds"] == ["models/models"]
+    assert examine(manager, "fraud") == []
+
+
 def test_files_of_other_schema_versions_are_told(manager: WorkspaceManager, base: Path) -> None:
     edit(manager, "churn", schema_version=2)
     path = base / "fraud" / "workspace.yaml"

@@ -171,6 +171,11 @@ def test_monitoring_data_that_a_restore_had_moved_aside_comes_back(
     cured(manager, ("churn", "interrupted-restore"))
     assert names(workspace.monitoring_path) == before
     assert (workspace.monitoring_path / project_id(workspace)).is_dir()
+    # Where there is something in its place, nobody but a person can tell which of the two is right.
+    (aside / "old" / project_id(workspace)).mkdir(parents=True)
+    (note,) = examine(manager, fix=True)
+    assert (str(note.check), note.problem, note.fixable) == ("interrupted-restore", False, False)
+    assert (aside / "old").exists()
 
 
 def test_a_job_that_was_killed_is_recorded_as_interrupted(manager: WorkspaceManager) -> None:

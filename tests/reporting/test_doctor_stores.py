@@ -364,6 +364,10 @@ def test_damaged_files_of_evidently_are_set_aside(ward: Path) -> None:
         Workspace(str(path.parent)).list_projects()
     (done,) = found_in(ward, fix=True)
     assert (str(done.check), done.fixed) == ("damaged-snapshot", True)
+    (path / "metadata.json").write_text("")
+    assert checks(found_in(ward, fix=True)) == ["damaged-monitoring"]
+    aside = ward / "churn" / "monitoring" / "damaged" / path.name
+    assert sorted(each.name for each in aside.glob("metadata*")) == ["metadata.json", "metadata.json.1"]
     assert [found.name for found in Workspace(str(path.parent)).list_projects()] == ["churn"]
     kept = ward / "churn" / "monitoring" / "damaged" / path.name / "snapshots" / torn.name
     assert len(kept.read_bytes()) == 1000

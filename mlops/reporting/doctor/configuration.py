@@ -24,9 +24,12 @@ from mlops.reporting.doctor.finding import Check, Finding
 from mlops.reporting.doctor.subject import Subject
 from mlops.scheduling.schedule import Schedule
 from mlops.workspace import configuration, metadata, quota, renaming
-from mlops.workspace.model import ProjectWorkspace
+from mlops.workspace.base import project_directories
+from mlops.workspace.model import METADATA_FILE, ProjectWorkspace
 from mlops.workspace.schema import monitoring_section
 
+# One of these is in every project that has stored anything.
+_STORES: Final = ("mlflow/mlflow.db", "dvc/ledger.jsonl", "monitoring/history.jsonl", "models/models")
 # At the beginning of a line, or of a file in JSON's form.
 _VERSION: Final = re.compile(rb"^[{\s]*[\"']?schema_version[\"']?\s*:\s*(\d+)", re.MULTILINE)
 
@@ -108,6 +111,25 @@ def of_base(workspaces: Sequence[ProjectWorkspace]) -> Iterator[Finding]:
                 "one is a copy of the other: give the copy an id of its own (python -c 'import uuid;"
                 " print(uuid.uuid4())'), and take its evidently_project_id out",
                 details={"id": identity, "projects": others},
+            )
+
+
+def without_file(base: Path) -> Iterator[Finding]:
+    """Yield directories that hold what the tools store, and no ``workspace.yaml``: no command sees them.
+
+    Args:
+        base: The base path.
+    """
+    known = {path.name for path in project_directories(base)}
+    for path in sorted(base.iterdir()) if base.is_dir() else ():
+        held = [name for name in _STORES if (path / name).exists()]
+        if held and path.name not in known and not path.name.startswith("."):
+            yield Finding(
+                path.name,
+                Check.CORRUPT,
+                f"{path} holds {' and '.join(held)}, and has no {METADATA_FILE}: it is no project any more",
+                f"restore {METADATA_FILE} from version control or a backup, or move the directory away",
+                details={"path": str(path), "holds": held},
             )
 
 

@@ -83,11 +83,12 @@ def examine(
     of_base: list[Finding] = []
     for finding in (
         *configuration.of_base(workspaces),
+        *configuration.without_file(manager.base_path),
         *refused,
         *isolation.conflicts(list(subjects.values())),
         *leftovers.of_base(manager.base_path, workspaces),
     ):
-        if finding.project in names or (not finding.project and project_name is None):
+        if finding.project in names or project_name is None:
             of_base.append(finding)
     found: list[Finding] = []
     for workspace in chosen:
@@ -96,7 +97,7 @@ def examine(
         found += _righted(own) if fix else own
         if (subject := subjects.get(workspace.project_name)) is not None:
             found += _of_tools(subject, fix=fix)
-    shared = [finding for finding in of_base if not finding.project]
+    shared = [finding for finding in of_base if finding.project not in names]
     found += _righted(shared) if fix else shared
     # Errors quote what they are about.
     return [
@@ -165,7 +166,7 @@ def _of_tools(subject: Subject, *, fix: bool) -> list[Finding]:
                     f"The {what} of {subject.project} cannot be looked at: {explained(error)}",
                     getattr(error, "hint", None)
                     or "make what the message names reachable and readable, then look again",
-                    tool=what,
+                    part=what,
                 )
             )
         if any(finding.check in _FATAL for finding in new):

@@ -110,7 +110,18 @@ def monitoring_restore(workspace: ProjectWorkspace) -> Iterator[Finding]:
     staging = workspace.state_path / "staging"
     for directory in sorted(staging.glob("restore-*")):
         replaced = directory / _REPLACED
-        if target.exists() or not (replaced / project_id(workspace)).is_dir():
+        if not (replaced / project_id(workspace)).is_dir():
+            continue
+        if target.exists():
+            # The restore was complete, or something was stored since: which, nobody but a person knows.
+            yield Finding(
+                workspace.project_name,
+                Check.RESTORE,
+                f"What a restore of the monitoring data replaced is still in {replaced}",
+                f"if what is in {target} now is right, remove it",
+                problem=False,
+                details={"path": str(replaced)},
+            )
             continue
 
         def put_back(replaced: Path = replaced) -> str | None:

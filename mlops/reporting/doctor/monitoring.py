@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -224,8 +225,9 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _set_aside(path: Path, monitoring: Path) -> None:
-    """Move a damaged file to where nothing reads it; another of that name there is replaced."""
+    """Move a damaged file to where nothing reads it, beside those of that name that are there."""
     if path.exists():
         target = monitoring / _ASIDE / path.relative_to(monitoring)
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
+        names = (target.with_name(f"{target.name}.{number}" if number else target.name) for number in count())
+        path.rename(next(name for name in names if not name.exists()))

@@ -107,6 +107,7 @@ _NAME_PARTS: Final = ("passw", "key", "token", "secret")
 _CHANGE_IT: Final = (
     "change the secret where it is used, for it has been read by whoever could read this; then"
 )
+_REMOVE: Final = "overwrite it, or delete the run for good where it is a parameter, which nobody can change"
 
 
 def of_file(workspace: ProjectWorkspace) -> Iterator[Finding]:
@@ -129,13 +130,13 @@ def findings(subject: Subject) -> Iterator[Finding]:
     log = links.log_file(subject.workspace)
     places += [(f"{log}, line {number},", kind, log) for number, kind in _in_file(log)]
     for place, kind, path in places[:SHOWN]:
-        yield _finding(subject.project, place, kind, "overwrite or remove it there", path)
+        yield _finding(subject.project, place, kind, _REMOVE, path)
     if rest := places[SHOWN:]:
         kinds = ", ".join(sorted({kind for _, kind, _ in rest}))
         yield subject.finding(
             Check.SECRET,
             f"{len(rest)} more places of {subject.project} hold secrets: {kinds}",
-            f"{_CHANGE_IT} overwrite or remove them there",
+            f"{_CHANGE_IT} {_REMOVE}",
             places=[place for place, _, _ in rest],
         )
 

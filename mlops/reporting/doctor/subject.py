@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mlops.errors import IntegrationUnavailableError
@@ -46,11 +45,6 @@ class Subject:
     def timeout(self) -> float:
         """Seconds to wait for a lock."""
         return self.context.settings.lock_timeout
-
-    def relative(self, path: Path) -> str:
-        """Return a path as it reads from the base, whether or not it is in there."""
-        base = self.workspace.root_path.parent
-        return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
     @contextlib.contextmanager
     def reaching(self, address: str) -> Iterator[None]:
