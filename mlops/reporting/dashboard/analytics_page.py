@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from mlops.reporting.dashboard import analytics
 from mlops.reporting.dashboard.heat_map import ACROSS, DAYS, Across, heat_map
-from mlops.reporting.dashboard.rendering import render, report_of
+from mlops.reporting.dashboard.rendering import render, report_of, since
 
 
 def routes() -> list[Route]:
@@ -19,12 +19,12 @@ def routes() -> list[Route]:
 def _analytics(request: Request) -> Response:
     state, asked = request.app.state, request.query_params
     across: Across = "column" if asked.get("by") == "column" else "day"
-    report, drift = report_of(request), state.drift.get()
+    report, drift = report_of(request), state.drift.get(since=since(request))
     by_day = analytics.runs_by_day(report.projects)
     return render(
         request,
         "analytics.html",
-        compared=analytics.compare(state.registry.get(), asked.get("metric")),
+        compared=analytics.compare(state.registry.get(since=since(request)), asked.get("metric")),
         drift=heat_map(drift, across),
         drift_errors=drift.errors,
         across=ACROSS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -52,10 +53,14 @@ class Curve:
     minimum: float | None
     maximum: float | None
 
-    def summary(self) -> dict[str, Any]:
-        """Return what the table beside the chart says of it."""
+    def summary(self, label: str) -> dict[str, Any]:
+        """Return what the table beside the chart says of it.
+
+        Args:
+            label: What it is called there.
+        """
         names = ("run_id", "run_name", "points", "undefined", "first", "last", "minimum", "maximum")
-        return {name: getattr(self, name) for name in names}
+        return {"label": label} | {name: getattr(self, name) for name in names}
 
 
 def collect(
@@ -147,12 +152,23 @@ def answer(metric: str, found: Sequence[Curve], *, axis: Axis) -> dict[str, Any]
         found: The curves.
         axis: What they are drawn over.
     """
-    traces = [figures.line(each.run_name or each.run_id, each.x, each.y) for each in found]
+    labels = _labels(found)
+    traces = [figures.line(label, each.x, each.y) for label, each in zip(labels, found, strict=True)]
     title = "step" if axis == "step" else "seconds since the first value"
     return {
         "schema_version": SCHEMA_VERSION,
         "metric": metric,
         "axis": axis,
         "figure": figures.figure(traces, x=title, y=metric),
-        "curves": [each.summary() for each in found],
+        "curves": [each.summary(label) for label, each in zip(labels, found, strict=True)],
     }
+
+
+def _labels(found: Sequence[Curve]) -> list[str]:
+    """Return what to call each curve: its run's name, with the id where runs have the same name."""
+    names = Counter(each.run_name for each in found)
+    alone = [bool(each.run_name) and names[each.run_name] == 1 for each in found]
+    return [
+        each.run_name if unique else f"{each.run_name} {each.run_id[:8]}".strip()
+        for each, unique in zip(found, alone, strict=True)
+    ]

@@ -72,3 +72,11 @@ def test_the_answer_is_json_and_names_are_not_markup() -> None:
 
 def test_labels_show_literally() -> None:
     assert figures.label('a<br>&lt;"') == 'a&lt;br&gt;&amp;lt;"'
+
+
+def test_runs_of_one_name_are_told_apart_by_their_ids() -> None:
+    found = [
+        curves.curve(points([1.0]), f"{number}" * 32, name) for number, name in enumerate(("a", "b", "a", ""))
+    ]
+    labels = [each["label"] for each in curves.answer("loss", found, axis="step")["curves"]]
+    assert labels == ["a 00000000", "b", "a 22222222", "33333333"]

@@ -217,9 +217,10 @@ def test_curves_have_every_value_of_the_metric(dashboard: DashboardServer, clien
     (first, _) = answer["figure"]["data"]
     assert first["x"] == [0, 1, 2, 3, 4]
     assert first["y"] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
-    assert answer["curves"][0] | {"run_id": "", "run_name": ""} == {
+    assert answer["curves"][0] | {"run_id": ""} == {
+        "label": "train 1",
         "run_id": "",
-        "run_name": "",
+        "run_name": "train 1",
         "points": 5,
         "undefined": 0,
         "first": 1.0,
@@ -359,3 +360,33 @@ def test_a_long_curve_is_thinned_and_keeps_its_peak(long: tuple[DashboardServer,
     assert answer["curves"][0]["maximum"] == 100.0
     over_time = ask(server, f"/projects/long/curves.json?metric=loss&axis=time&run={ids['curve']}").json
     assert over_time["figure"]["data"][0]["x"][0] == 0
+
+
+class RunningPages:
+    """MLflow's and Evidently's own pages, as if they ran."""
+
+    def mlflow(self, project: str | None = None, *, run_id: str | None = None) -> str:
+        return f"http://127.0.0.1:1/{project}/{run_id}"
+
+    def evidently(self, project: str | None = None) -> str:
+        return f"http://127.0.0.1:2/{project}"
+
+
+def test_pages_lead_to_the_tools_own_pages_where_those_run(demo: Path, client: MLOpsClient) -> None:
+    (run,) = client.list_runs("retrain")
+    with DashboardServer(WorkspaceManager(demo), tool_pages=RunningPages()) as server:
+        page = ask(server, "/projects/churn").text
+        assert 'href="http://127.0.0.1:1/churn/None"' in page
+        assert 'href="http://127.0.0.1:2/churn"' in page
+        page = ask(server, f"/projects/churn/runs/{run['run_id']}").text
+        assert f'href="http://127.0.0.1:1/churn/{run["run_id"]}"' in page
+
+
+def test_a_server_that_is_down_is_told_and_hides_nothing_else(base: Path) -> None:
+    manager = WorkspaceManager(base)
+    manager.get_or_create_workspace("remote", mlflow_tracking_uri="http://user:secret@127.0.0.1:9")
+    with DashboardServer(manager) as server:
+        page = ask(server, "/projects/remote").text
+    assert "The runs cannot be read" in page
+    assert "There is no data version yet" in page
+    assert "secret" not in page

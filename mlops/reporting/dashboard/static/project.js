@@ -12,7 +12,7 @@ function tell(table, curves) {
     const row = document.createElement("tr");
     const heading = document.createElement("th");
     heading.scope = "row";
-    heading.textContent = curve.run_name || curve.run_id;
+    heading.textContent = curve.label;
     row.append(heading);
     for (const text of [curve.points, curve.undefined, ...[curve.first, curve.last, curve.minimum, curve.maximum].map(rounded)]) {
       const cell = row.insertCell();
