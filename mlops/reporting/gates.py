@@ -152,12 +152,13 @@ _FINDERS: Final[Mapping[Gate, Callable[[ProjectReport], Iterator[str]]]] = {
     Gate.ALERT: _alert,
     Gate.CORRUPT: _corrupt,
 }
-# The tool that a gate's facts come from; those of a quota come from the project's directory.
+# The tool, or the section of workspace.yaml, that a gate's facts come from.
 _SOURCES: Final = {
     Gate.DRIFT: "evidently",
     Gate.ALERT: "evidently",
     Gate.FAILED_RUN: "mlflow",
     Gate.UNPUSHED_DATA: "dvc",
+    Gate.QUOTA: "quota",
 }
 
 

@@ -50,7 +50,7 @@ def tables(report: StatusReport) -> tuple[Table, ...]:
             "rankings",
             "Rankings",
             "by|#place|project|#value",
-            _rankings(report.rankings),
+            _rankings(report.rankings) if len(projects) > 1 else (),
             "There is nothing to rank.",
         ),
         _table(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from mlops import MLOpsClient
 from mlops.errors import ConfigError
 from mlops.reporting.facts import (
     AlertFacts,
@@ -20,6 +22,8 @@ from mlops.reporting.facts import (
     Trouble,
 )
 from mlops.reporting.gates import MEANINGS, Gate, evaluate, parse
+from mlops.reporting.report import StatusReport
+from tests.reporting.demo import past_run
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 DAMAGED = Trouble("", "corrupt", "workspace.yaml is not valid YAML")
@@ -116,6 +120,49 @@ def test_what_cannot_be_read_has_not_passed() -> None:
         assert lines(broken, gate) == [
             f"broken: {gate}: not known: the project is corrupt: workspace.yaml is not valid YAML"
         ]
+
+
+def test_what_happens_in_a_project_fails_and_clears_its_gates(base: Path) -> None:
+    client = MLOpsClient.from_project("churn", base_path=base)
+    manager = client.manager
+
+    def found(*gates: Gate) -> list[str]:
+        report = StatusReport.collect(manager=manager, cache=False)
+        return [
+            f"{failure.gate}: {failure.what}" for failure in evaluate(report.projects, gates or tuple(Gate))
+        ]
+
+    def fail() -> None:
+        raise RuntimeError("no rows")
+
+    past_run(client, "sweep", days=3, status="FAILED")
+    past_run(client, "stopped", days=2, status="KILLED")
+    assert len(found()) == 1
+    assert found()[0].startswith("failed-run: the last run failed: sweep (")
+    past_run(client, "again", days=1)
+    assert found() == []
+    client.create_pipeline("nightly").add_step(fail).run(raise_on_failure=False)
+    with client.start_run("by hand"):
+        assert found()[0].startswith("failed-run: the last run of the pipeline nightly failed: nightly (")
+    assert len(found()) == 1
+    client.create_pipeline("nightly").add_step(count_rows).run()
+    assert found() == []
+
+    manager.update_workspace_metadata("churn", quota={"soft": 10, "tools": {"mlflow": {"hard": "1 kB"}}})
+    over = found()
+    assert [line.partition(": ")[2].partition(" limit")[0] for line in over] == [
+        "total is over its soft",
+        "mlflow is over its hard",
+    ]
+    file = base / "churn" / "workspace.yaml"
+    file.write_text(file.read_text().replace("soft: 10", "soft: much"))
+    (line,) = found(Gate.QUOTA)
+    assert line.startswith("quota: not known: quota is corrupt: ")
+    client.close()
+
+
+def count_rows() -> int:
+    return 1
 
 
 def test_a_finding_is_one_short_line_whatever_it_tells_of() -> None:
