@@ -43,7 +43,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "export": ("archive", "Write everything a project holds into one file."),
     "import": ("archive", "Make a project of an exported file."),
     "status": ("status", "Show all projects, or one, side by side."),
-    "report": ("report", "Show or write a report on all projects, and fail on what it may not have."),
+    "report": ("report", "Report on all projects, as tables or a file; 3 if a gate fails."),
     "dashboard": ("dashboard", "Open a live page over all projects, only to look at."),
     "ui": ("ui", "Open the tools' own pages over the projects: MLflow's and Evidently's."),
     "usage": ("usage", "Show what projects cost on disk, and what clean-up would free."),

@@ -24,7 +24,7 @@ EXIT_GATE: Final = 3
 _MOST_ROWS: Final = 200
 _HELP: Final = "\n\n".join(
     (
-        "Show all projects, or some, in tables, or write a report, and fail if it has what it may not.",
+        "Report on all projects, or some, as tables or a file, and exit with 3 if a gate fails.",
         f"--fail-on takes {', '.join(Gate)}, each looked for in each project once the report is written. "
         "Every finding is a line on standard error, and with any the exit code is 3.",
         *(f"{gate}: {meaning}." for gate, meaning in MEANINGS.items()),
