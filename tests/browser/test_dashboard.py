@@ -214,3 +214,25 @@ def test_a_browser_signs_in_with_the_printed_address(browser: Any, tmp_path: Pat
         assert page.evaluate("document.cookie") == ""
         with browser.new_context() as other:
             assert other.new_page().goto(served.page).status == 401
+
+
+def test_what_was_chosen_outlasts_looking_again(strict_page: StrictPage, server: DashboardServer) -> None:
+    with strict_page(server.url) as page:
+        page.clock.install()
+        page.goto(server.url)
+        page.get_by_role("columnheader", name="runs", exact=True).get_by_role("button").click()
+        page.get_by_label("Find", exact=True).fill("project-001")
+        page.get_by_label("Which").select_option("drift")
+        chosen = names(page)
+        assert 0 < len(chosen) < 10
+        again = page.get_by_role("button", name="Look again every 30 seconds")
+        again.click()
+        assert again.get_attribute("aria-pressed") == "true"
+        page.evaluate("window.before = true")
+        with page.expect_navigation():
+            page.clock.run_for(31_000)
+        assert page.evaluate("window.before") is None
+        assert again.get_attribute("aria-pressed") == "true"
+        assert names(page) == chosen
+        heading = page.get_by_role("columnheader", name="runs", exact=True)
+        assert heading.get_attribute("aria-sort") == "descending"

@@ -37,6 +37,7 @@ def _page(request: Request) -> Response:
     return render(
         request,
         "registry.html",
+        age=request.app.state.registry.age,
         entries=fitting[:_SHOWN],
         fitting=len(fitting),
         total=len(registry.entries),

@@ -1,6 +1,20 @@
 // What the pages do beyond links: tables that sort and filter, charts, and the age of what is shown.
 "use strict";
 
+// ---- what a reader chose on a page, until the tab is closed ----------------------------------------------------
+
+// Only pages that are loaded again have such a button; the page of a report is a file.
+const liveButton = document.querySelector("button[data-live]");
+const memory = liveButton ? sessionStorage : null;
+
+function remember(key, value) {
+  memory?.setItem(location.pathname + key, JSON.stringify(value));
+}
+
+function recall(key) {
+  return JSON.parse(memory?.getItem(location.pathname + key) ?? "null");
+}
+
 // ---- tables ----------------------------------------------------------------------------------------------
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
@@ -31,14 +45,20 @@ function makeSortable(table) {
     button.append(...heading.childNodes);
     heading.append(button);
     const numeric = heading.dataset.kind === "number" || heading.dataset.kind === "time";
+    const sort = (descending) => {
+      headings.forEach((other) => other.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+      sortRows(table, column, descending, numeric);
+    };
     button.addEventListener("click", () => {
       const before = heading.getAttribute("aria-sort");
       // The largest and the latest are what is looked for first.
       const descending = before ? before === "ascending" : numeric;
-      headings.forEach((other) => other.removeAttribute("aria-sort"));
-      heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      sortRows(table, column, descending, numeric);
+      sort(descending);
+      remember(`#${table.id}.sort`, { column, descending });
     });
+    const chosen = recall(`#${table.id}.sort`);
+    if (chosen?.column === column) sort(chosen.descending);
   });
 }
 
@@ -57,11 +77,15 @@ function makeFilter(form) {
       row.hidden = !stays;
       shown += stays;
     }
+    remember(`#${table.id}.filter`, [typed.value, chosen?.value]);
     count.textContent = shown === rows.length ? `${rows.length} shown` : `${shown} of ${rows.length} shown`;
   };
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
+  const [words, flag] = recall(`#${table.id}.filter`) ?? ["", ""];
+  typed.value = words;
+  if (chosen) chosen.value = flag;
   apply();
 }
 
@@ -180,12 +204,32 @@ function keepAge(element) {
   }, 5000);
 }
 
+// ---- a page that is kept open -----------------------------------------------------------------------------------
+
+const LIVE_SECONDS = 30;
+
+function keepUpToDate(button) {
+  const on = () => button.getAttribute("aria-pressed") === "true";
+  const press = (pressed) => button.setAttribute("aria-pressed", String(pressed));
+  button.hidden = false;
+  press(recall(".live") === true);
+  button.addEventListener("click", () => {
+    press(!on());
+    remember(".live", on());
+  });
+  setInterval(() => {
+    // Not while nobody looks, and not while somebody types.
+    if (on() && !document.hidden && !document.activeElement?.matches("input, select")) location.reload();
+  }, LIVE_SECONDS * 1000);
+}
+
 // ---- start ------------------------------------------------------------------------------------------------
 
 document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
 document.querySelectorAll("form[data-filters]").forEach(makeFilter);
 document.querySelectorAll("[data-plot]").forEach((element) => inView.observe(element));
 document.querySelectorAll("[data-age]").forEach(keepAge);
+if (liveButton) keepUpToDate(liveButton);
 
 // For the scripts of single pages.
 window.mlops = { draw, show };
