@@ -105,7 +105,11 @@ def _remember(context: typer.Context, option: typer.CallbackParam, value: Any) -
 
 
 app = typer.Typer(
-    cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=_MARKUP
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=_MARKUP,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

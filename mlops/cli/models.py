@@ -40,7 +40,7 @@ class _ListByDefault(TyperGroup):
     """Takes anything but a subcommand's name for the arguments of ``list``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        named = bool(args) and args[0] in (*self.commands, "--help")
+        named = bool(args) and args[0] in (*self.commands, *ctx.help_option_names)
         # The word that a shell is asked to complete is not among the arguments: it may be a subcommand's.
         if not named and not (ctx.resilient_parsing and not args):
             args = [_LIST, *args]

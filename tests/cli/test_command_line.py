@@ -102,6 +102,7 @@ def test_every_command_is_there_and_helps(run: Callable[..., Done]) -> None:
         assert (done.code, done.err) == (0, ""), path
         assert "Usage: mlops " + " ".join(path) in done.out
         assert "--base-path" in done.out
+    assert run("models", "-h").out == run("models", "--help").out
 
 
 # What each reading command is asked here; the others ask nothing or the project alone.
