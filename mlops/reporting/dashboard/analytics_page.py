@@ -29,6 +29,7 @@ def _analytics(request: Request) -> Response:
         drift_errors=drift.errors,
         across=ACROSS,
         days=DAYS,
+        bars=analytics.MAX_BARS,
         projects=analytics.by_size(report.projects),
         storage_bars=analytics.storage_bars(report.projects),
         storage_map=analytics.storage_map(report.projects),

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from mlops.lineage import references
 from mlops.lineage.nodes import Node, describe
@@ -243,9 +244,9 @@ def _path(source: tuple[float, float], target: tuple[float, float]) -> str:
 
 def _href(ref: Ref) -> str | None:
     if ref.kind == references.RUN:
-        return f"/projects/{ref.project}/runs/{ref.id}"
+        return f"/projects/{quote(ref.project)}/runs/{quote(ref.id, safe='')}"
     part = _PARTS.get(ref.kind)
-    return f"/projects/{ref.project}#{part}" if part else None
+    return f"/projects/{quote(ref.project)}#{part}" if part else None
 
 
 def _cut(text: str) -> str:

@@ -56,6 +56,18 @@ def of_thing(manager: WorkspaceManager, context: ToolContext, ref: str) -> Drawi
     return draw(projects.graph, [found])
 
 
+def of_run(manager: WorkspaceManager, context: ToolContext, run_id: str) -> Drawing:
+    """Return the drawing of one run of a project.
+
+    Args:
+        manager: The base.
+        context: The project.
+        run_id: A run that the project has.
+    """
+    graph = Projects(manager, context=context).graph
+    return draw(graph, [Ref(context.workspace.project_name, references.RUN, run_id)])
+
+
 def _important(records: ProjectRecords) -> list[Ref]:
     """Return the models, those with an alias first, newest first; then the newest runs."""
     created = {

@@ -13,7 +13,6 @@ from starlette.routing import Route
 from mlops.integrations.mlflow_tracking import MLflowTracking
 from mlops.integrations.mlflow_tracking.artifacts import files
 from mlops.integrations.mlflow_tracking.runs import NOTE_TAG, PARENT_TAG
-from mlops.lineage.references import RUN
 from mlops.reporting import registry
 from mlops.reporting.dashboard import project_lineage
 from mlops.reporting.dashboard.opened import open_context, read
@@ -55,7 +54,7 @@ def _run(request: Request) -> Response:
         steps=read(lambda: tracking.list_runs(parent=run_id, limit=SHOWN_STEPS)[::-1]),
         artifacts=read(lambda: _files(tracking, run_id)),
         models=read(lambda: list(_models(manager, name, run_id))),
-        lineage=read(lambda: project_lineage.of_thing(manager, context, f"{RUN}:{run_id}")),
+        lineage=read(lambda: project_lineage.of_run(manager, context, run_id)),
     )
 
 

@@ -115,6 +115,12 @@ def test_runs_lead_to_their_page_and_long_names_are_cut(drawn: Make) -> None:
     assert max(len(box.title) for box in drawing.boxes) < 30
 
 
+def test_odd_ids_stay_in_the_path_of_their_address(drawn: Make) -> None:
+    drawing = drawn(('run:"><script>?#/../x', "model:churn.clf:1", "produced"))
+    (href,) = (box.href for box in drawing.boxes if box.node.ref.kind == "run")
+    assert href == "/projects/churn/runs/%22%3E%3Cscript%3E%3F%23%2F..%2Fx"
+
+
 def test_a_project_without_links_has_nothing_to_draw(drawn: Make) -> None:
     drawing = drawn()
     assert (drawing.boxes, drawing.arrows, drawing.left_out) == ((), (), 0)

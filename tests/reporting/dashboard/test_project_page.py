@@ -136,10 +136,11 @@ def test_the_lineage_of_one_thing_can_be_asked_for(dashboard: DashboardServer) -
     page = ask(dashboard, "/projects/churn/lineage?ref=classifier:2").text
     titles = re.findall(r"<title>model ([^<]+)</title>", page)
     assert titles == ["churn.classifier:2"]
-    unknown = ask(dashboard, f"/projects/churn/lineage?ref={quote(HOSTILE)}")
-    assert unknown.status == 200
-    assert "This cannot be shown" in unknown.text
-    assert "<script>alert" not in unknown.text
+    for odd in (HOSTILE, "\0", "/dev/zero", "run:", "a" * 5000):
+        unknown = ask(dashboard, f"/projects/churn/lineage?ref={quote(odd)}")
+        assert unknown.status == 200
+        assert "This cannot be shown" in unknown.text
+        assert "<script>alert" not in unknown.text
 
 
 @pytest.mark.parametrize(
