@@ -160,7 +160,7 @@ def _storage(projects: Sequence[ProjectReport]) -> Chart | None:
         sizes = [each.storage.by_directory.get(directory, 0) for each in shown]
         trace = bars(directory, names, [size / 1e6 for size in sizes], colour=f"var(--series-{index + 1})")
         trace["customdata"] = [human_bytes(size) for size in sizes]
-        trace["hovertemplate"] = "%{y}: %{customdata}"
+        trace["hovertemplate"] = f"%{{y}}, {directory}: %{{customdata}}<extra></extra>"
         traces.append(trace)
     drawn = figure(traces, x="MB", barmode="stack", yaxis=_CATEGORIES)
     note = f"What each part of a workspace takes on disk{_of(len(shown), len(held), 'the largest projects')}."
