@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from mlops import MLOpsClient, WorkspaceManager
+from mlops.cli import main
 from mlops.errors import WorkspaceNotFoundError
 from mlops.integrations.mlflow_tracking import processes
 from mlops.reporting.doctor import Check, Finding, examine
@@ -42,9 +44,22 @@ def checks(findings: list[Finding]) -> list[tuple[str, str]]:
     return [(finding.project, str(finding.check)) for finding in findings]
 
 
-def doctor(base: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from mlops.cli import main; main()", "--base-path", str(base), "doctor"]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+Doctor = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def doctor(base: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:
+    """The command, in this process."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["--base-path", str(base), "doctor", *arguments])
+        printed = capsys.readouterr()
+        code = int(ended.value.code or 0)
+        return subprocess.CompletedProcess(["doctor", *arguments], code, printed.out, printed.err)
+
+    return run
 
 
 def test_runs_of_a_killed_process_are_found_and_ended(base: Path) -> None:
@@ -114,29 +129,33 @@ os.kill(os.getpid(), 9)
     assert client.list_runs()[0]["status"] == "FAILED"
 
 
-def test_the_command_exits_1_until_everything_is_fixed(base: Path) -> None:
+def test_the_command_exits_1_until_everything_is_fixed(base: Path, doctor: Doctor) -> None:
     client = MLOpsClient.from_project("churn", base_path=base)
     MLOpsClient.from_project("fraud", base_path=base)
-    assert doctor(base).returncode == 0
+    assert doctor().returncode == 0
     run_id = client.tracking.client().create_run("0", run_name="lost", tags=gone()).info.run_id
 
-    reported = doctor(base, "churn", "--json")
+    reported = doctor("churn", "--json")
     assert reported.returncode == 1, reported.stderr
     (finding,) = json.loads(reported.stdout)
+    assert [*finding] == ["project", "check", "message", "hint", "problem", "fixable", "fixed", "details"]
     assert (finding["check"], finding["problem"], finding["fixed"]) == ("crashed-run", True, False)
+    assert finding["fixable"] is True
     assert finding["details"]["run_id"] == run_id
-    assert doctor(base, "fraud").returncode == 0
-    text = doctor(base)
+    assert doctor("fraud").returncode == 0
+    text = doctor()
     assert text.returncode == 1
     assert f"problem: churn: The run lost ({run_id}) is RUNNING" in text.stdout
     assert "mlops doctor --fix" in text.stdout
+    assert text.stdout.endswith("1 problem; --fix puts it right.\n")
 
-    mended = doctor(base, "--fix")
+    mended = doctor("--fix")
     assert mended.returncode == 0, mended.stderr
     assert mended.stdout.startswith("fixed: churn: ")
+    assert mended.stdout.endswith("\n1 fixed.\n")
     assert client.list_runs()[0]["status"] == "FAILED"
-    assert "Nothing is wrong" in doctor(base).stdout
-    missing = doctor(base, "nothing")
+    assert "Nothing is wrong" in doctor("--deep").stdout
+    missing = doctor("nothing")
     assert (missing.returncode, "Workspace does not exist" in missing.stderr) == (1, True)
 
 
@@ -148,7 +167,7 @@ def gone(**changes: str) -> dict[str, str]:
     return {**own, processes.PID_TAG: str(process.pid), processes.STARTED_TAG: "1.0", **changes}
 
 
-def test_what_runs_elsewhere_or_by_itself_is_unknown_and_never_ended(base: Path) -> None:
+def test_what_runs_elsewhere_or_by_itself_is_unknown_and_never_ended(base: Path, doctor: Doctor) -> None:
     client = MLOpsClient.from_project("churn", base_path=base)
     store = client.tracking.client()
     store.create_run("0", run_name="elsewhere", tags=gone(**{processes.HOST_TAG: "gpu-7"}))
@@ -161,7 +180,9 @@ def test_what_runs_elsewhere_or_by_itself_is_unknown_and_never_ended(base: Path)
     by_message = " ".join(finding.message for finding in found)
     assert "on gpu-7, which cannot be checked from here: unknown" in by_message
     assert {run["status"] for run in client.list_runs()} == {"RUNNING"}
-    assert doctor(base).returncode == 0
+    told = doctor()
+    assert told.returncode == 0
+    assert told.stdout.endswith("\n3 notes.\n")
 
 
 def test_a_process_id_that_was_given_again_is_another_process() -> None:
