@@ -112,6 +112,16 @@ def translated(project: str, step: str | None = None) -> Iterator[None]:
         ) from error
 
 
+def ended(future: Any) -> threading.Event:
+    """Return an event that is set when a call has ended, in whatever way.
+
+    Dask's own waiting with a limit fails if the call ends just when the time does (distributed 2026.8).
+    """
+    event = threading.Event()
+    future.add_done_callback(lambda _: event.set())
+    return event
+
+
 def no_workers(project: str) -> IntegrationUnavailableError:
     """Return the error for a cluster that nobody works in."""
     return _unavailable(
@@ -167,9 +177,9 @@ def _threads(client: Any, tracking: MLflowTracking) -> int:
         # A call that waits makes an adaptive cluster start some.
         future = client.submit(worker.find_lack, tracking, pure=False)
         try:
-            future.result(timeout=WORKERS_SECONDS)
-        except TimeoutError:
-            raise no_workers(tracking.project) from None
+            if not ended(future).wait(WORKERS_SECONDS):
+                raise no_workers(tracking.project)
+            future.result()
         finally:
             future.release()
         threads = client.nthreads()
@@ -195,7 +205,7 @@ def _comparable(versions: Mapping[str, Any]) -> dict[str, str]:
     packages = versions["packages"]
     return {
         "Python": ".".join(str(packages["python"]).split(".")[:2]),
-        DISTRIBUTION: str(packages.get(DISTRIBUTION)),
+        DISTRIBUTION: packages.get(DISTRIBUTION) or "missing",
     }
 
 

@@ -59,9 +59,7 @@ def opened(tracking: MLflowTracking, *, at_once: int, address: Any = None) -> It
 
 
 def _call(client: Any, step: Step, task: Call, stopped: threading.Event) -> Any:
-    project = task.tracking.project
-    # What is buffered here must not be written behind what the worker logs.
-    task.tracking.flush(task.run_id)
+    project = task.project
     with isolation.posted(task, step=step.name) as directory:
         with cluster.translated(project, step.name):
             future = client.submit(
@@ -86,13 +84,11 @@ def _call(client: Any, step: Step, task: Call, stopped: threading.Event) -> Any:
 
 def _outcome(client: Any, future: Any, stopped: threading.Event, project: str) -> Any:
     """Wait for a call that was submitted, as long as the cluster has workers."""
+    ended = cluster.ended(future)
     asked = seen = time.monotonic()
-    while not stopped.is_set():
-        try:
-            return future.result(timeout=_POLL_SECONDS)
-        except TimeoutError:
-            if future.done():
-                return future.result()
+    while not ended.wait(_POLL_SECONDS):
+        if stopped.is_set():
+            raise KeyboardInterrupt
         now = time.monotonic()
         if now - asked < _ASK_SECONDS:
             continue
@@ -101,4 +97,4 @@ def _outcome(client: Any, future: Any, stopped: threading.Event, project: str) -
             seen = now
         elif now - seen > cluster.WORKERS_SECONDS:
             raise cluster.no_workers(project)
-    raise KeyboardInterrupt
+    return future.result()

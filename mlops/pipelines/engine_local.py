@@ -29,8 +29,6 @@ def opened(tracking: MLflowTracking, *, at_once: int) -> Iterator[Engine]:
     def call(step: Step, task: Call) -> Any:
         if not step.isolated:
             return task.fn(*task.args, **task.kwargs)
-        # What is buffered here must not be written behind what the other process logs.
-        tracking.flush(task.run_id)
         return isolation.call(task, step=step.name, timeout=step.timeout, stopped=stopped.is_set)
 
     yield Engine(call, at_once, stopped)

@@ -193,7 +193,7 @@ def _call(task: StepTask, run: Run, arguments: Mapping[str, Any]) -> Any:
     positional = [p.name for p in step.parameters if p.positional and p.name in arguments]
     args = [arguments[name] for name in positional]
     kwargs = {name: value for name, value in arguments.items() if name not in positional}
-    return task.engine.call(step, Call(step.fn, args, kwargs, task.tracking, run.run_id))
+    return task.engine.call(step, Call(step.fn, args, kwargs, run))
 
 
 def _outputs(step: Step, returned: Any) -> dict[str, Any]:

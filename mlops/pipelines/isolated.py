@@ -9,7 +9,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlops.errors import MLOpsError, PipelineError
 from mlops.integrations.mlflow_tracking import patches, routing
@@ -18,38 +18,39 @@ from mlops.integrations.mlflow_tracking.runs import Run, status_for
 from mlops.pipelines.interpreter import end_with
 from mlops.pipelines.isolation import CALL_FILE, RESULT_FILE, Call, Raised
 
-if TYPE_CHECKING:
-    from mlops.integrations.mlflow_tracking import MLflowTracking
 
-
-def main(begin: str, lifeline: str, directory: str) -> None:
+def main(begin: str, lifeline: str, directory: str, project: str) -> None:
     """Carry out a call, and end this process.
 
     Args:
         begin: Descriptor of the pipe to write to when the function begins and when it ends.
         lifeline: Descriptor of the pipe that ends with the parent.
         directory: Holds the call, and gets the result.
+        project: The project, for errors.
     """
     end_with(lifeline)
-    carry_out(Path(directory), lambda: os.write(int(begin), b"1"))
+    carry_out(Path(directory), project=project, tell=lambda: os.write(int(begin), b"1"))
 
 
-def carry_out(directory: Path, tell: Callable[[], object] = lambda: None) -> None:
+def carry_out(directory: Path, *, project: str, tell: Callable[[], object] = lambda: None) -> None:
     """Carry out a call that was posted, in this thread.
 
     Args:
         directory: Holds the call, and gets the result.
+        project: The project, for errors.
         tell: Called when the function begins and when it ends.
     """
+    # First of all: what the call holds may import MLflow, which is to be done quietly.
+    patches.install(operation="run", workspace=project)
     with (directory / CALL_FILE).open("rb") as stream:
-        task: Call = pickle.load(stream)  # noqa: S301 - the caller wrote it
-    returned, value = _call(task, tell)
+        task, route, active = pickle.load(stream)  # noqa: S301 - the caller wrote it
+    returned, value = _call(task, route, active, tell)
     _write(directory, returned, value)
 
 
-def _call(task: Call, tell: Callable[[], object]) -> tuple[bool, Any]:
+def _call(task: Call, route: routing.Route, active: Any, tell: Callable[[], object]) -> tuple[bool, Any]:
     try:
-        with contextlib.closing(task.tracking), _attached(task.tracking, task.run_id):
+        with contextlib.closing(task.run.tracking), _attached(task.run, route, active):
             tell()
             try:
                 return True, task.fn(*task.args, **task.kwargs)
@@ -62,36 +63,32 @@ def _call(task: Call, tell: Callable[[], object]) -> tuple[bool, Any]:
 
 
 @contextlib.contextmanager
-def _attached(tracking: MLflowTracking, run_id: str) -> Iterator[None]:
-    """Send this thread's MLflow calls to a run that another process holds open, and ends."""
-    client = tracking.client(operation="run")
-    patches.install(operation="run", workspace=tracking.project)
-    from mlflow.tracking.fluent import ActiveRun
-
-    with tracking.translated("run"):
-        found = tracking.own_run(client, run_id, operation="run")
-    tracking.forget_foreign_artifacts(run_id)
-    frame = routing.enter(tracking.route, ActiveRun(found), Run(tracking, found.info))
+def _attached(run: Run, route: routing.Route, active: Any) -> Iterator[None]:
+    """Send this thread's MLflow calls to a run that the caller holds open, and ends."""
+    tracking = run.tracking
+    tracking.forget_foreign_artifacts(run.run_id)
+    frame = routing.enter(route, active, run)
     try:
         yield
     except BaseException as error:
         try:
-            _detach(tracking, frame, run_id, status_for(error))
+            _detach(run, frame, status_for(error))
         except MLOpsError as problem:
-            error.add_note(f"Not all that was logged to the MLflow run {run_id} could be written: {problem}")
+            error.add_note(f"Not all that was logged to {run!r} could be written: {problem}")
         raise
     else:
-        _detach(tracking, frame, run_id, status_for(None))
+        _detach(run, frame, status_for(None))
 
 
-def _detach(tracking: MLflowTracking, frame: routing.Frame, run_id: str, status: str) -> None:
-    left = [each for each in routing.leave(frame) if each != run_id]
+def _detach(run: Run, frame: routing.Frame, status: str) -> None:
+    tracking = run.tracking
+    left = [each for each in routing.leave(frame) if each != run.run_id]
     try:
-        tracking.flush(run_id, operation="run")
+        tracking.flush(run.run_id, operation="run")
     finally:
-        client = tracking.client(operation="run")
-        with tracking.translated("run"):
-            for each in left:
+        # Runs that plain MLflow code left open.
+        for each in left:
+            with tracking.calling("run", each) as client:
                 client.set_terminated(each, status)
 
 

@@ -22,12 +22,13 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import PipelineError
+from mlops.integrations.mlflow_tracking import routing
 from mlops.integrations.mlflow_tracking.pickling import REFUSALS, dump_pickle
 from mlops.pipelines.interpreter import interpreter
 from mlops.workspace.model import ProjectWorkspace
 
 if TYPE_CHECKING:
-    from mlops.integrations.mlflow_tracking import MLflowTracking
+    from mlops.integrations.mlflow_tracking import Run
 
 CALL_FILE: Final = "call.pkl"
 RESULT_FILE: Final = "result.pkl"
@@ -43,15 +44,18 @@ class Call:
         fn: The function.
         args: Its positional arguments.
         kwargs: The others.
-        tracking: The project's adapter; an MLflow client that the function uses is the same object.
-        run_id: The run that logging reaches.
+        run: The run that logging reaches, open in the calling context.
     """
 
     fn: Callable[..., Any]
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
-    tracking: MLflowTracking
-    run_id: str
+    run: Run
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return self.run.tracking.project
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,8 @@ def call(task: Call, *, step: str, timeout: float | None, stopped: Callable[[], 
         BaseException: What the function raised.
     """
     with posted(task, step=step) as directory:
-        carry_out(directory, step=step, timeout=timeout, project=task.tracking.project, stopped=stopped)
-        return result(directory, step=step, project=task.tracking.project)
+        carry_out(directory, step=step, timeout=timeout, project=task.project, stopped=stopped)
+        return result(directory, step=step, project=task.project)
 
 
 @contextlib.contextmanager
@@ -117,14 +121,17 @@ def posted(task: Call, *, step: str) -> Iterator[Path]:
     Raises:
         PipelineError: The call cannot travel.
     """
-    with staged(task.tracking.context.workspace, "step") as directory:
+    tracking = task.run.tracking
+    # What is buffered here must not be written behind what the other process logs.
+    tracking.flush(task.run.run_id)
+    with staged(tracking.context.workspace, "step") as directory:
         try:
-            dump_pickle(task, directory / CALL_FILE)
+            dump_pickle((task, tracking.route, routing.top_run(tracking.route)), directory / CALL_FILE)
         except REFUSALS as error:
             raise PipelineError(
                 f"The step {step!r} cannot run in a process of its own: {error}",
                 operation="run",
-                workspace=task.tracking.project,
+                workspace=task.project,
                 hint="open connections, files and locks inside the step instead of passing them in",
             ) from error
         yield directory
@@ -158,7 +165,7 @@ def carry_out(
         PipelineError: The process died.
         KeyboardInterrupt: Nobody wants the result.
     """
-    with interpreter("mlops.pipelines.isolated", str(directory)) as child:
+    with interpreter("mlops.pipelines.isolated", str(directory), project) as child:
         # It writes one byte when the function begins and one when it ends; or the pipe ends with it.
         _wait(child.told, stopped)
         os.read(child.told, 1)

@@ -49,7 +49,7 @@ def carry_out(
     if (path / isolation.RESULT_FILE).exists():
         return None  # a worker that died had done it
     if not own_process:
-        isolated.carry_out(path)
+        isolated.carry_out(path, project=project)
         return None
     try:
         isolation.carry_out(

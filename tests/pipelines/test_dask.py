@@ -372,7 +372,8 @@ def test_without_an_address_a_cluster_is_started_and_closed(
     assert out == ""
     assert "look" in err
     assert {p.pid for p in psutil.Process().children(recursive=True)} == before
-    assert {t.name for t in set(threading.enumerate()) - threads if not t.daemon} == set()
+    left = {t.name for t in set(threading.enumerate()) - threads if not t.daemon}
+    assert {name for name in left if "Dask-Callback" not in name} == set()
     assert handlers == {name: list(logging.getLogger(name).handlers) for name in handlers}
     assert not list((client.workspace.state_path / "staging").iterdir())
     assert not list(Path.cwd().iterdir())
