@@ -19,6 +19,7 @@ from mlops.reporting.wording import one_line
 if TYPE_CHECKING:
     from mlops.reporting.report import StatusReport
 
+RUNS: Final = "runs-per-day"
 # More bars than this cannot be read on one screen; the tables have all of them.
 _MOST_BARS: Final = 20
 # A list of more metrics than this to choose from is no help, and each costs a chart in the file.
@@ -56,9 +57,6 @@ class Chart:
         """How tall it is: ``medium``, or ``large`` if it has many bars."""
         rows = max(len(trace["x"]) for each in self.drawn for trace in each["data"])
         return "large" if rows > _FEW_BARS and self.name != RUNS else "medium"
-
-
-RUNS: Final = "runs-per-day"
 
 
 def charts(report: StatusReport) -> tuple[Chart, ...]:
