@@ -202,6 +202,16 @@ def test_settings_that_make_no_sense_are_found(
     assert all(f.hint and f.problem for f in findings)
 
 
+def test_keys_of_a_schedule_that_nobody_reads_are_unknown(manager: WorkspaceManager) -> None:
+    schedule = {"name": "night", "target": "a:b", "cron": "0 2 * * *", "retrys": 3}
+    edit(manager, "churn", schedules=[schedule], colour="red")
+    (finding,) = examine(manager)
+    assert (str(finding.check), finding.details["keys"]) == (
+        "unknown-key",
+        ["colour", "schedules.night.retrys"],
+    )
+
+
 def test_a_project_that_lost_its_file_is_found(manager: WorkspaceManager, base: Path) -> None:
     MLOpsClient("churn", workspace_manager=manager).serving.ensure()
     (base / "notes").mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from mlops.workspace.base import project_directories
 from mlops.workspace.model import METADATA_FILE, ProjectWorkspace
 from mlops.workspace.schema import monitoring_section
 
+_OF_A_SCHEDULE: Final = frozenset(each.name for each in fields(Schedule)) - {"project", "persistent"}
 # One of these is in every project that has stored anything.
 _STORES: Final = ("mlflow/mlflow.db", "dvc/ledger.jsonl", "monitoring/history.jsonl", "models/models")
 # At the beginning of a line, or of a file in JSON's form.
@@ -69,8 +71,11 @@ def of_file(workspace: ProjectWorkspace) -> Iterator[Finding]:
             f"set project_name to {workspace.root_path.name} there, or rename the directory back",
             details={"path": str(path), "project_name": found.project_name},
         )
-    if found.extra:
-        keys = sorted(map(str, found.extra))
+    keys = sorted(map(str, found.extra))
+    # The other sections refuse what they do not know, which is a wrong setting then.
+    for entry in found.schedules:
+        keys += sorted(f"schedules.{entry.get('name')}.{key}" for key in entry.keys() - _OF_A_SCHEDULE)
+    if keys:
         yield Finding(
             name,
             Check.UNKNOWN_KEY,
