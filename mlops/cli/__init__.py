@@ -20,7 +20,9 @@ GLOBAL_OPTIONS: Final = ("base_path", "debug")
 # Hints of the library name calls in Python; here the same is a command or an option.
 _IN_PYTHON: Final = (
     (re.compile(r"create_workspace\('([^']*)'\)"), r"mlops init \1"),
+    (re.compile(r"\bcall delete_workspace\(name, force=True\)"), "add --force"),
     (re.compile(r"\bforce=True\b"), "--force"),
+    (re.compile(r"\bpurge=True\b"), "--purge"),
     (re.compile(r"\banother base_path\b"), "another --base-path"),
 )
 # Help in plain text: to draw it with rich takes longer than everything else that --help does.

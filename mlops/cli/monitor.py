@@ -220,7 +220,9 @@ def _print(result: MonitoringResult) -> None:
             )
             for name, value in result.performance.items()
         ]
+        typer.echo()
         print_table(("metric", "batch", "reference", "change"), metrics)
+    typer.echo()
     for name, reason in result.skipped.items():
         typer.echo(f"Not compared: {name}: {reason}", err=True)
     for warning in result.warnings:

@@ -319,7 +319,10 @@ def test_hints_are_of_the_command_line(run: Callable[..., Done], base: Path) -> 
     done = run("--base-path", base, "runs", "chrn")
     assert "did you mean 'churn'?" in done.err
     assert "Hint: create it with mlops init chrn, or pass another --base-path" in done.err
-    assert "--force" in run("--base-path", base, "delete", "churn").err
+    assert (
+        "Hint: add --force; it goes to the trash unless --purge"
+        in run("--base-path", base, "delete", "churn").err
+    )
 
 
 def test_hostile_text_does_nothing_to_a_terminal(run: Callable[..., Done], base: Path) -> None:
