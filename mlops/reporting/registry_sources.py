@@ -126,7 +126,11 @@ class RegistrySources:
         found: dict[tuple[str, str], CheckFacts] = {}
         for (model, version), record in records.items():
             if model is not None and (of := version or in_use.get(model)):
-                check = check_facts(record)
+                try:
+                    check = check_facts(record)
+                except (KeyError, TypeError, ValueError) as error:
+                    self.errors.append(f"a check of {model} cannot be understood ({error!r})")
+                    continue
                 known = found.get((model, of))
                 if known is None or known.checked_at < check.checked_at:
                     found[model, of] = check
