@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
-from mlops.errors import MLOpsError
 from mlops.integrations.evidently_monitoring import EvidentlyMonitoring
 from mlops.reporting.dashboard import figures
-from mlops.reporting.dashboard.opened import open_context
+from mlops.reporting.dashboard.opened import open_context, read
 
 if TYPE_CHECKING:
     from mlops.workspace import WorkspaceManager
@@ -123,10 +122,10 @@ def collect(manager: WorkspaceManager, *, now: datetime | None = None) -> DriftC
     errors: dict[str, str] = {}
     for workspace in manager.list_workspaces():
         name = workspace.project_name
-        try:
-            found += _of_project(EvidentlyMonitoring(open_context(manager, name)), name, since)
-        except (MLOpsError, OSError) as error:
-            errors[name] = str(error)
+        part = read(lambda name=name: list(_of_project(manager, name, since)))  # type: ignore[misc]
+        found += part.value or ()
+        if part.error:
+            errors[name] = part.error
     return DriftChecks(tuple(found), days, errors)
 
 
@@ -153,8 +152,8 @@ def heat_map(found: DriftChecks, across: Across) -> HeatMap:
     )
 
 
-def _of_project(adapter: EvidentlyMonitoring, project: str, since: datetime) -> Iterator[DriftCheck]:
-    for check in adapter.each_check(since=since):
+def _of_project(manager: WorkspaceManager, project: str, since: datetime) -> Iterator[DriftCheck]:
+    for check in EvidentlyMonitoring(open_context(manager, project)).each_check(since=since):
         yield DriftCheck(
             label=f"{project}.{check['model']}" if check["model"] else project,
             project=project,

@@ -16,6 +16,29 @@ if TYPE_CHECKING:
 SHOWN_CHECKS: Final = 300
 SHOWN_ALERTS: Final = 20
 
+# What every check says; a line that somebody wrote by hand may lack something.
+_NEEDED: Final = frozenset(
+    {
+        "model",
+        "checked_at",
+        "rows",
+        "drift_share",
+        "drift_threshold",
+        "columns",
+        "alerts",
+        "skipped",
+        "warnings",
+    }
+    | {
+        "performance",
+        "performance_change",
+        "reference_performance",
+        "missing_share",
+        "n_drifted",
+        "n_compared",
+    }
+)
+
 Check = Mapping[str, Any]
 
 
@@ -115,7 +138,8 @@ def monitoring(adapter: EvidentlyMonitoring) -> Monitoring:
     Args:
         adapter: The project's adapter.
     """
-    checks = list(islice(adapter.each_check(), SHOWN_CHECKS))
+    whole = (check for check in adapter.each_check() if check.keys() >= _NEEDED)
+    checks = list(islice(whole, SHOWN_CHECKS))
     by_model: dict[str | None, list[Check]] = {}
     for check in checks:
         by_model.setdefault(check["model"], []).append(check)

@@ -48,7 +48,7 @@ def _run(request: Request) -> Response:
         run=run,
         metrics=with_curves_first(tracking, [run], run["metrics"]),
         note=tags.get(NOTE_TAG),
-        parent=tags.get(PARENT_TAG),
+        parent=_parent(tracking, tags.get(PARENT_TAG)),
         tags={key: tags[key] for key in sorted(tags) if key != NOTE_TAG},
         datasets=read(lambda: tracking.datasets(run_id)),
         steps=read(lambda: tracking.list_runs(parent=run_id, limit=SHOWN_STEPS)[::-1]),
@@ -56,6 +56,11 @@ def _run(request: Request) -> Response:
         models=read(lambda: list(_models(manager, name, run_id))),
         lineage=read(lambda: project_lineage.of_run(manager, context, run_id)),
     )
+
+
+def _parent(tracking: MLflowTracking, run_id: str | None) -> dict[str, Any] | None:
+    """Return the run that a run is part of, or None; it may have been deleted."""
+    return None if run_id is None else read(lambda: tracking.get_run(run_id)).value
 
 
 def _files(tracking: MLflowTracking, run_id: str) -> tuple[list[dict[str, Any]], bool]:

@@ -207,7 +207,10 @@ def test_a_pipelines_run_leads_to_its_steps_and_back(dashboard: DashboardServer,
     assert [row[0] for row in rows(page, "steps-table")] == ["load", "count"]
     step = re.search(r'<table id="steps-table".*?href="([^"]+)"', page, re.DOTALL)
     assert step
-    assert f"/projects/churn/runs/{run['run_id']}" in ask(dashboard, step[1]).text
+    assert re.search(
+        rf'Part of</dt><dd><a href="/projects/churn/runs/{run["run_id"]}">.*retrain',
+        ask(dashboard, step[1]).text,
+    )
 
 
 def test_curves_have_every_value_of_the_metric(dashboard: DashboardServer, client: MLOpsClient) -> None:
@@ -341,13 +344,21 @@ assert not heavy, heavy
 def long(base: Path) -> Iterator[tuple[DashboardServer, dict[str, Any]]]:
     """A project with a long curve, served."""
     manager = WorkspaceManager(base)
+    quota = {"soft": "10kB", "hard": "1GB", "tools": {"dvc": {"hard": "2GB"}}}
     with MLOpsClient("long", workspace_manager=manager) as client:
+        manager.update_workspace_metadata("long", quota=quota)
         run_id = past_run(client, "long", days=1)
         with client.start_run("curve") as run:
             for step in range(20_000):
                 run.log_metric("loss", 100.0 if step == 12_345 else 1 / (step + 1), step=step)
     with DashboardServer(manager) as server:
         yield server, {"curve": run.run_id, "plain": run_id}
+
+
+def test_quotas_are_shown_with_what_is_used(long: tuple[DashboardServer, dict[str, Any]]) -> None:
+    whole, dvc = rows(ask(long[0], "/projects/long").text, "quota-table")
+    assert (whole[0], *whole[2:4], whole[5]) == ("total", "10.0 kB", "1.0 GB", "soft")
+    assert (dvc[0], *dvc[3:]) == ("dvc", "2.0 GB", "", "ok")
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_peak(long: tuple[DashboardServer, dict[str, Any]]) -> None:
@@ -361,6 +372,21 @@ def test_a_long_curve_is_thinned_and_keeps_its_peak(long: tuple[DashboardServer,
     assert answer["curves"][0]["maximum"] == 100.0
     over_time = ask(server, f"/projects/long/curves.json?metric=loss&axis=time&run={ids['curve']}").json
     assert over_time["figure"]["data"][0]["x"][0] == 0
+
+
+def test_a_check_that_lacks_something_hides_no_other(base: Path, demo: Path) -> None:
+    manager = WorkspaceManager(base)
+    manager.get_or_create_workspace("hurt").ensure_directories()
+    lines = (demo / "churn" / "monitoring" / "history.jsonl").read_text().splitlines()
+    short = lines[1][: lines[1].index('"drift_share"') - 1] + "}"
+    (base / "hurt" / "monitoring" / "history.jsonl").write_text(f"{lines[0]}\n{short}\nnonsense\n")
+    with DashboardServer(manager) as server:
+        page = ask(server, "/projects/hurt")
+        assert page.status == 200
+        assert len(rows(page.text, "checks-table")) == 1
+        whole = ask(server, "/analytics")
+        assert whole.status == 200
+        assert "hurt could not be read" in whole.text
 
 
 class RunningPages:
