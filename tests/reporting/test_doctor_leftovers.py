@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from mlops import MLOpsClient, WorkspaceManager
+from mlops.files import write_atomic
 from mlops.integrations.bentoml_serving.starting import serving_directory
 from mlops.integrations.evidently_monitoring.project import project_id
-from mlops.reporting.doctor import Finding, examine
+from mlops.reporting.doctor import Finding, examine, logs
 from mlops.scheduling.history import JobHistory, JobStatus
 from mlops.workspace import links
 from mlops.workspace.scratch import claim
@@ -270,3 +272,39 @@ def test_a_repair_that_fails_says_so_and_can_be_tried_again(manager: WorkspaceMa
     assert log.read_text() == "no json\n"
     log.with_name("history.jsonl.damaged").rmdir()
     cured(manager, ("churn", "damaged-log"))
+
+
+def test_a_repair_that_is_cut_off_loses_nothing(
+    manager: WorkspaceManager, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = base / "churn" / "monitoring" / "alerts.jsonl"
+    log.write_text('no json\n{"event": "unknown"}\n')
+    aside = log.with_name("alerts.jsonl.damaged")
+
+    def cut(path: Path, content: bytes) -> None:
+        if path == log:
+            raise KeyboardInterrupt
+        write_atomic(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logs, "write_atomic", cut)
+        with pytest.raises(KeyboardInterrupt):
+            examine(manager, fix=True)
+    assert log.read_text() == 'no json\n{"event": "unknown"}\n'
+    cured(manager, ("churn", "damaged-log"))
+    assert log.read_text() == '{"event": "unknown"}\n'
+    assert set(aside.read_text().splitlines()) == {"no json"}
+
+
+def test_two_doctors_at_once_put_everything_right_together(manager: WorkspaceManager, base: Path) -> None:
+    for number in range(8):
+        manager.create_workspace(f"p-{number}")
+        (base / f"p-{number}" / "model_metrics.jsonl").write_text("no json\n")
+        (base / f"p-{number}" / "monitoring" / "history.jsonl").write_text('{"model": null}\n{"torn')
+    with ThreadPoolExecutor(3) as pool:
+        told = [*pool.map(lambda _: examine(WorkspaceManager(base), fix=True), range(3))]
+    assert not [f for found in told for f in found if f.problem and not f.fixed]
+    assert examine(manager) == []
+    for number in range(8):
+        assert (base / f"p-{number}" / "model_metrics.jsonl.damaged").read_text() == "no json\n"
+        assert (base / f"p-{number}" / "monitoring" / "history.jsonl").read_text() == '{"model": null}\n'
