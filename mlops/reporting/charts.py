@@ -12,9 +12,9 @@ from mlops.reporting.cells import Cell, Column, Table
 from mlops.reporting.dashboard.figures import STATUS_COLOURS, Figure, bars, figure, label
 from mlops.reporting.facts import ProjectReport
 from mlops.reporting.rankings import Rankings
-from mlops.reporting.rows import DIRECTORIES
 from mlops.reporting.totals import added
 from mlops.reporting.wording import one_line
+from mlops.workspace.model import DIRECTORIES
 
 if TYPE_CHECKING:
     from mlops.reporting.report import StatusReport

@@ -8,10 +8,10 @@ from typing import Final
 from mlops.reporting.cells import UNKNOWN, Cell, count, foreign, share, size, time
 from mlops.reporting.facts import BestMetric, CheckFacts, ProjectReport, RunFacts, StorageFacts
 from mlops.reporting.formatting import number
+from mlops.workspace.model import DIRECTORIES
 
 # How many of a project's metrics stand in its row; all of them are in the table of metrics.
 _METRICS_IN_ROW: Final = 3
-DIRECTORIES: Final = ("mlflow", "dvc", "monitoring", "models", "outputs")
 _OUTCOMES: Final = {"FAILED": "bad", "KILLED": "warn"}
 _LIMITS: Final = {
     "ok": Cell("within", tone="ok"),

@@ -15,6 +15,7 @@ from mlops.reporting.gates import Failure, evaluate
 from mlops.reporting.rankings import Place, Rankings
 from mlops.reporting.trends import DAYS, Activity, Trends
 from mlops.reporting.wording import share
+from mlops.workspace.model import DIRECTORIES
 
 if TYPE_CHECKING:
     from mlops.reporting.report import StatusReport
@@ -77,7 +78,7 @@ def tables(report: StatusReport) -> tuple[Table, ...]:
         _table(
             "storage",
             "Storage",
-            "project|" + "|".join(f"#{directory}" for directory in rows.DIRECTORIES) + "|#total",
+            "project|" + "|".join(f"#{directory}" for directory in DIRECTORIES) + "|#total",
             map(rows.storage, projects),
             "There are no projects.",
         ),
