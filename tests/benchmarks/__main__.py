@@ -25,6 +25,7 @@ from tests.benchmarks import (
     bench_logging,
     bench_monitoring,
     bench_pipelines,
+    bench_reporting,
     bench_serving,
     bench_tracking,
     bench_workspaces,
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "data": bench_data.run,
     "monitoring": bench_monitoring.run,
     "pipelines": bench_pipelines.run,
+    "reporting": bench_reporting.run,
     "dashboard": bench_dashboard.run,
 }
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ RUNS: Final = 20
 _FIRST: Final = "fleet-00000"
 # The last digits of an id tell projects apart: the order in which a database keeps ids stays the same.
 _DIGITS: Final = 5
+_LARGE: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,14 @@ class Fleet:
     files: list[_File]
     directories: list[list[bytes]]
 
-    def copy(self, base: Path, number: int) -> Path:
-        """Write one more project and return its directory."""
+    def copy(self, base: Path, number: int, *, like: Path | None = None) -> Path:
+        """Write one more project and return its directory.
+
+        Args:
+            base: The base.
+            number: The project's number.
+            like: A copy that this one shares its large files with; its ids are then those of that one.
+        """
         root = os.fsencode(base / name_of(number))
         os.mkdir(root)
         for directory in self.directories:
@@ -45,6 +51,9 @@ class Fleet:
             path = root + b"/" + _joined(file.path, number)
             if file.linked is not None and file.linked in written:
                 os.link(written[file.linked], path)
+                continue
+            if like is not None and sum(map(len, file.parts)) > _LARGE:
+                os.link(os.fsencode(like) + b"/" + _joined(file.path, int(like.name[-_DIGITS:])), path)
                 continue
             with open(path, "wb") as stream:
                 stream.write(_joined(file.parts, number))
@@ -59,21 +68,21 @@ def name_of(number: int) -> str:
     return f"fleet-{number:05d}"
 
 
-def build_fleet(base: Path, count: int, *, on_project: Callable[[int], object] | None = None) -> Path:
-    """Make a base with so many projects of 20 runs, with data, a model, a Bento and checks, and return it.
+def build_fleet(base: Path, count: int) -> Fleet:
+    """Make a base with so many projects of 20 runs, each with data, a model, a Bento and checks.
 
     Args:
         base: The directory to make.
         count: How many projects.
-        on_project: Called with the number of each copy.
+
+    Returns:
+        What makes more of them.
     """
     (base / ".mlops").mkdir(parents=True)
     fleet = first_project(base)
     for number in range(1, count):
         fleet.copy(base, number)
-        if on_project is not None:
-            on_project(number)
-    return base
+    return fleet
 
 
 def first_project(base: Path) -> Fleet:
@@ -154,8 +163,3 @@ def _of_copy(part: bytes, number: int) -> bytes:
     if part == _FIRST.encode():
         return name_of(number).encode()
     return part[:-_DIGITS] + f"{number:05x}".encode()
-
-
-def forget(base: Path) -> None:
-    """Remove a fleet, which is many files."""
-    shutil.rmtree(base)

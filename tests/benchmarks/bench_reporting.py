@@ -1,0 +1,123 @@
+"""A report on 1,000 projects of 20 runs, each with data, a model, a Bento and checks, against MlflowClient.
+
+Every figure is of a fresh process, its start and imports included, with the files in the system's cache. The
+bare loop opens one ``MlflowClient`` per project and asks for the runs and the models only, no other tool; it
+is measured on some projects and counted for all, as it leaves two files open for each store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from tests.benchmarks.measure import Ratio
+from tests.reporting.fleet import RUNS, build_fleet, name_of
+
+PROJECTS: Final = 1000
+MANY: Final = 5000
+BARE_PROJECTS: Final = 60
+COLD_SECONDS, WARM_SECONDS = 3.0, 0.5
+MEMORY_MB, DESCRIPTORS = 250, 32
+TIMES_FASTER: Final = 30
+# How much more than five times the cost five times the projects may have.
+TOLERANCE: Final = 1.3
+OURS: Final = """
+import json, os, resource, sys, threading, time
+began = time.perf_counter()
+most, done = [0], threading.Event()
+def watch():
+    while not done.wait(0.005):
+        most[0] = max(most[0], len(os.listdir("/proc/self/fd")))
+if "watch" in sys.argv:
+    threading.Thread(target=watch, daemon=True).start()
+from mlops import StatusReport
+report = StatusReport.collect(sys.argv[1])
+taken = time.perf_counter() - began
+done.set()
+# This process and its helpers, each as if it were as large as the largest.
+largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + largest * (len(os.sched_getaffinity(0)) > 1)
+heavy = [name for name in ("mlflow", "evidently", "pandas", "dvc", "bentoml") if name in sys.modules]
+print(json.dumps([report.totals.projects, report.totals.runs, taken, memory / 1024, most[0], heavy]))
+"""
+BARE: Final = """
+import json, sys, time
+began = time.perf_counter()
+from mlflow import MlflowClient
+imported = time.perf_counter() - began
+uris = sys.argv[1:]
+began = time.perf_counter()
+for uri in uris:
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(ids, max_results=1000)
+    models = client.search_registered_models()
+    versions = [v for model in models for v in client.search_model_versions(f"name = '{model.name}'")]
+    assert len(runs) >= 20 and versions
+print(json.dumps([imported, (time.perf_counter() - began) / len(uris)]))
+"""
+
+
+def run(scratch: Path) -> list[Ratio]:
+    base = scratch / "base"
+    fleet = build_fleet(base, PROJECTS)
+    # What has just been written is read anew each time, so that no change goes unnoticed.
+    time.sleep(2.5)
+    _collect(base, scratch / "bytecode")
+    caches = [scratch / f"cache-{number}" for number in range(3)]
+    cold = [_collect(base, cache) for cache in caches]
+    warm = [_collect(base, caches[0]) for _ in range(3)]
+    for projects, runs, *_, heavy in cold:
+        if (projects, runs, heavy) != (PROJECTS, PROJECTS * RUNS, []):
+            raise AssertionError(f"not what was made: {projects} projects, {runs} runs, imported {heavy}")
+    watched = _collect(base, scratch / "watched", "watch")
+    bare = _bare(base) * PROJECTS
+    ours, again = median(each[2] for each in cold), median(each[2] for each in warm)
+    for number in range(PROJECTS, MANY):
+        fleet.copy(base, number, like=base / name_of(number % PROJECTS))
+    many = _collect(base, scratch / "many")
+    if many[0] != MANY:
+        raise AssertionError(f"{many[0]} projects instead of {MANY}")
+    label = f"report on {PROJECTS:,} projects x {RUNS} runs"
+    return [
+        Ratio(f"one MlflowClient per project | {label}", bare, ours, TIMES_FASTER),
+        Ratio(f"allowed: {COLD_SECONDS:g} s | {label}", COLD_SECONDS, ours, 1.0),
+        Ratio(f"allowed: {WARM_SECONDS:g} s | the same, nothing changed", WARM_SECONDS, again, 1.0),
+        Ratio(
+            "allowed | memory of the report, helper included", MEMORY_MB / 1e3, watched[3] / 1e3, 1.0, "MB"
+        ),
+        Ratio("allowed | most files open at once", DESCRIPTORS / 1e3, watched[4] / 1e3, 1.0, "files"),
+        Ratio(
+            f"{MANY // PROJECTS} times the report, allowed {TOLERANCE:g} times that | report on {MANY:,}",
+            TOLERANCE * ours * MANY / PROJECTS,
+            many[2],
+            1.0,
+        ),
+    ]
+
+
+def _collect(base: Path, cache: Path, *options: str) -> list[Any]:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    done = subprocess.run(
+        [sys.executable, "-c", OURS, str(base), *options],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    values: list[Any] = json.loads(done.stdout)
+    return values
+
+
+def _bare(base: Path) -> float:
+    """Return the seconds that each project costs, the import shared by all."""
+    uris = [f"sqlite:///{base}/{name_of(number)}/mlflow/mlflow.db" for number in range(BARE_PROJECTS)]
+    done = subprocess.run([sys.executable, "-c", BARE, *uris], check=True, capture_output=True, text=True)
+    imported, each = json.loads(done.stdout.splitlines()[-1])
+    return each + imported / PROJECTS
