@@ -20,7 +20,7 @@ from mlops.reporting.facts import CheckFacts, ProjectReport, RunsFacts, StorageF
 from mlops.reporting.registry import Registry, RegistryEntry
 from mlops.reporting.report import StatusReport
 from tests.reporting.dashboard.serving import ask
-from tests.reporting.dashboard.test_project_page import rows
+from tests.reporting.dashboard.tables import rows
 
 
 def entry(model: str, **facts: object) -> RegistryEntry:
