@@ -123,3 +123,20 @@ class StatusReport:
             "rankings": self.rankings.to_dict(),
             "projects": [each.to_dict() for each in self.projects],
         }
+
+    def write(self, path: Path | str) -> Path:
+        """Write the report as a file in the format that its name ends with, whole or not at all.
+
+        Args:
+            path: The file, in a directory that exists: ``.html`` or ``.htm`` for a page that opens without a
+                network, ``.md``, ``.json``, or ``.txt`` for tables.
+
+        Returns:
+            The file's absolute path.
+
+        Raises:
+            ConfigError: The ending stands for no format, or the path is not that of a file.
+        """
+        from mlops.reporting.rendering import write
+
+        return write(self, Path(path))

@@ -195,7 +195,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
             write(one, file)
     assert file.read_text() == "old"
 
-    assert write(one, tmp_path / "link.html") == file
+    assert one.write(tmp_path / "link.html") == file
     assert (tmp_path / "link.html").is_symlink()
     assert "project-0000" in file.read_text()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["cwd", "link.html", "out.html"]
