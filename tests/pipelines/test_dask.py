@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 from mlops import MLOpsClient, Pipeline, PipelineError, StepError, step
 from mlops.cli import main
 from mlops.errors import IntegrationNotInstalledError, IntegrationUnavailableError
-from mlops.pipelines import cluster
+from mlops.pipelines import cluster, worker
 from mlops.pipelines.progression import Progress
 
 # One worker may die under a call; that two do is an error.
@@ -273,6 +274,15 @@ def test_what_cannot_run_is_refused_before_anything_is_recorded(
         pipeline.run(engine="dask", adress=address)
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 10)
 
+    async def with_an_asynchronous_client() -> None:
+        async with distributed.Client(address, asynchronous=True, set_as_default=False) as connected:
+            pipeline.run(engine="dask", address=connected)
+
+    with pytest.raises(PipelineError, match="The Dask client is asynchronous"):
+        asyncio.run(with_an_asynchronous_client())
+    with pytest.raises(PipelineError, match="does not see /elsewhere/staging"):
+        worker.carry_out("/elsewhere/staging/x.step", "load", False, None, "churn")
+
     # Another project at the same path, as a worker on another machine may see it.
     file = client.workspace.metadata_file
     text = file.read_text()
@@ -288,8 +298,8 @@ def test_what_cannot_run_is_refused_before_anything_is_recorded(
 
     def elsewhere(self: Any, **options: Any) -> Any:
         versions = real(self, **options)
-        for worker in versions["workers"].values():
-            worker["packages"]["python"] = "3.9.1.final.0"
+        for each in versions["workers"].values():
+            each["packages"]["python"] = "3.9.1.final.0"
         return versions
 
     with monkeypatch.context() as patch:
