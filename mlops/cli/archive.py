@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 
 from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json
+from mlops.cli.progress import bytes_bar
 
 app = typer.Typer()
 
@@ -31,7 +30,7 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write everything a project holds into one file."""
-    with _bar(f"Exporting {project}") as progress:
+    with bytes_bar(f"Exporting {project}") as progress:
         path = manager_of(context).export_workspace(
             project, output or Path(f"{project}.tar.zst"), include_data=not without_data, progress=progress
         )
@@ -56,7 +55,7 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Make a project of a file; models are programs, so import only what you would run."""
-    with _bar(f"Importing {file.name}") as progress:
+    with bytes_bar(f"Importing {file.name}") as progress:
         workspace = manager_of(context).import_workspace(
             file, project_name=name, force=force, progress=progress
         )
@@ -107,19 +106,3 @@ def _facts(path: Path, operation: str) -> dict[str, Any]:
         "files": len(manifest.members),
         "left_out": list(manifest.left_out),
     }
-
-
-@contextlib.contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Show progress on standard error, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    terminal = Console(stderr=True)
-    if not terminal.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=terminal, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

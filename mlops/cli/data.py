@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +9,11 @@ import typer
 
 from mlops.cli.arguments import ProjectOption
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
+from mlops.cli.progress import bytes_bar
 
 if TYPE_CHECKING:
     from mlops.client import MLOpsClient
     from mlops.integrations.dvc_data import DataDiff, DataVersion
-    from mlops.integrations.dvc_data.progress import Progress
 
 app = typer.Typer()
 data = typer.Typer(no_args_is_help=True)
@@ -42,7 +40,7 @@ def add(
     client = _client(context, project)
     versions = []
     for path in paths:
-        with _bar(f"add {path.name}") as progress:
+        with bytes_bar(f"add {path.name}") as progress:
             versions.append(client.data.add(path, pointer=pointer, progress=progress))
     _print_versions(versions, json=json)
 
@@ -59,7 +57,7 @@ def push(
 ) -> None:
     """Bring versions to the project's remote; every version ever added where none is named."""
     client = _client(context, project)
-    with _bar("push") as progress:
+    with bytes_bar("push") as progress:
         result = client.data.push(targets or None, repair=repair, progress=progress)
     if json:
         print_json(result.to_dict())
@@ -87,7 +85,7 @@ def pull(
     if version is not None and run is not None:
         raise typer.BadParameter("--version and --run exclude each other")
     client = _client(context, project)
-    with _bar("pull") as progress:
+    with bytes_bar("pull") as progress:
         versions = client.dvc_pull(
             targets or None,
             version=version,
@@ -156,7 +154,7 @@ def diff(
 def verify(context: typer.Context, project: ProjectOption = None, json: JsonOption = False) -> None:
     """Read every stored object again, in the cache and the remote; exits 3 if something is wrong."""
     client = _client(context, project)
-    with _bar("verify") as progress:
+    with bytes_bar("verify") as progress:
         result = client.data.verify(progress=progress)
     if json:
         print_json(result.to_dict())
@@ -223,23 +221,6 @@ def _client(context: typer.Context, project: str | None) -> MLOpsClient:
     name = find_project_name() if project is None else project
     manager.get_workspace(name)
     return MLOpsClient(name, workspace_manager=manager)
-
-
-@contextlib.contextmanager
-def _bar(title: str) -> Iterator[Progress | None]:
-    """Show a progress bar on standard error while there is a person to see it."""
-    import sys
-
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def _print_versions(versions: list[DataVersion], *, json: bool) -> None:
