@@ -33,6 +33,7 @@ _SHOWN: Final = 50
 _OF_PROJECT: Final = 20
 # Longer than a person waits; then what was found is shown, and what was not looked at is named.
 _SECONDS: Final = 4.0
+_LATE: Final = "there was no time left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def search(text: str, *, report: StatusReport, registry: Registry, manager: Work
                 found.add(hit)
         except (MLOpsError, OSError, sqlite3.Error) as error:
             late = time.monotonic() > deadline
-            found.unread[project.project_name] = "there was no time left" if late else str(error)
+            found.unread[project.project_name] = _LATE if late else str(error)
     return found
 
 
@@ -138,6 +139,8 @@ def _of_models(registry: Registry) -> Iterator[tuple[Hit, list[str]]]:
 
 
 def _runs(manager: WorkspaceManager, project: str, words: Sequence[str], deadline: float) -> Iterator[Hit]:
+    if time.monotonic() > deadline:
+        raise MLOpsError(_LATE)
     tracking = MLflowTracking(open_context(manager, project))
     if not tracking.embedded:
         raise MLOpsError("its runs are on a server, whose own pages search them")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import pytest
 
 from mlops import MLOpsClient, StatusReport, WorkspaceManager
 from mlops.errors import ConfigError, IntegrationError
+from mlops.integrations.mlflow_tracking.run_search import find_runs
 from mlops.reporting import registry
 from mlops.reporting.dashboard import assets
 from mlops.reporting.dashboard.known_models import KnownModels
@@ -306,3 +309,31 @@ def test_models_that_changed_are_read_again_and_no_others(demo: Path, tmp_path: 
     assert "churn" not in known._kept
     assert "forecast" in known._kept
     assert "hostile" not in known._kept
+
+
+def test_search_stops_in_time_and_says_so(
+    dashboard: DashboardServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops.reporting.dashboard.search._SECONDS", -1.0)
+    page = ask(dashboard, "/search?q=churn").text
+    assert '<a href="/projects/churn"><bdi class="text">churn</bdi></a>' in page
+    assert f"The runs of {len(PROJECTS)} projects were not looked through" in page
+    assert page.count("there was no time left") == len(PROJECTS)
+
+
+def test_a_query_gives_up_in_the_middle(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(
+            "CREATE TABLE experiments (experiment_id, lifecycle_stage);"
+            "CREATE TABLE runs (run_uuid, name, status, start_time, lifecycle_stage, experiment_id);"
+            "CREATE TABLE tags (run_uuid, key, value); CREATE TABLE params (run_uuid, key, value);"
+            "INSERT INTO experiments VALUES (0, 'active')"
+        )
+        runs = [(f"{number:032x}", f"run {number}") for number in range(2000)]
+        connection.executemany("INSERT INTO runs VALUES (?, ?, 'FINISHED', 0, 'active', 0)", runs)
+    start = time.monotonic()
+    (found,) = find_runs(path, ["RUN", "1999"], limit=5, deadline=start + 60)
+    assert found.run_name == "run 1999"
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        find_runs(path, ["run"], limit=5, deadline=start)
