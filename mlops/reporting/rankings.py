@@ -82,6 +82,11 @@ def rank(projects: Iterable[ProjectReport], *, now: datetime) -> Rankings:
         now: The moment, aware.
     """
     every = tuple(projects)
+    recent = {each.project_name: _recent(each) for each in every}
+
+    def failing(project: ProjectReport) -> float:
+        counts = recent[project.project_name]
+        return counts.get("FAILED", 0) / sum(counts.values()) if counts else 0.0
 
     def idle(project: ProjectReport) -> float:
         last = project.runs.last
@@ -93,8 +98,8 @@ def rank(projects: Iterable[ProjectReport], *, now: datetime) -> Rankings:
         return _top(places, descending=True)
 
     return Rankings(
-        active=first(lambda project: sum(_recent(project).values())),
-        failing=first(_failing),
+        active=first(lambda project: sum(recent[project.project_name].values())),
+        failing=first(failing),
         idle=first(idle),
         storage=first(lambda project: project.storage.total_bytes),
         drift=first(_drift),
@@ -128,11 +133,6 @@ def _recent(project: ProjectReport) -> dict[str, int]:
         for status, count in counts.items():
             found[status] = found.get(status, 0) + count
     return found
-
-
-def _failing(project: ProjectReport) -> float:
-    recent = _recent(project)
-    return recent.get("FAILED", 0) / sum(recent.values()) if recent else 0.0
 
 
 def _drift(project: ProjectReport) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -33,6 +33,9 @@ class Activity:
     model_versions: int = 0
     checks: int = 0
     drifted: int = 0
+
+
+_NAMES: Final = tuple(each.name for each in fields(Activity))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +82,20 @@ def follow(projects: Iterable[ProjectReport], *, now: datetime) -> Trends:
         projects: What is said of each at that moment.
         now: The moment, aware.
     """
-    every = tuple(projects)
     today = now.astimezone(UTC).date()
-    found: dict[date, dict[str, int]] = {}
-    for each in every:
+    days = [today - timedelta(days=back) for back in range(WINDOW_DAYS)]
+    found = {day: dict.fromkeys(_NAMES, 0) for day in days}
+    earlier = dict.fromkeys(_NAMES, 0)
+    for each in projects:
         for name, part in _parts(each):
             for day, counts in part.by_day.items():
-                found[day] = added([found.get(day, {}), _named(name, counts)])
-    days = [today - timedelta(days=back) for back in range(WINDOW_DAYS)]
-    earlier = added(_named(name, part.earlier) for each in every for name, part in _parts(each))
+                if day in found:
+                    _add(found[day], name, counts)
+            if part.earlier:
+                _add(earlier, name, part.earlier)
 
     def summed(span: Iterable[date]) -> Activity:
-        return Activity(**added(found.get(day, {}) for day in span))
+        return Activity(**added(found[day] for day in span))
 
     short = DAYS[0]
     return Trends(
@@ -98,7 +103,7 @@ def follow(projects: Iterable[ProjectReport], *, now: datetime) -> Trends:
             Trend(short, summed(days[:short]), summed(days[short : 2 * short])),
             Trend(WINDOW_DAYS, summed(days), Activity(**earlier)),
         ),
-        {day: Activity(**found.get(day, {})) for day in reversed(days)},
+        {day: Activity(**found[day]) for day in reversed(days)},
     )
 
 
@@ -111,10 +116,13 @@ def _parts(project: ProjectReport) -> tuple[tuple[str, Any], ...]:
     )
 
 
-def _named(part: str, counts: Mapping[str, int]) -> dict[str, int]:
-    """Return counts under the names of ``Activity``."""
+def _add(sums: dict[str, int], part: str, counts: Mapping[str, int]) -> None:
+    """Add the counts of a part of a project to sums under the names of ``Activity``."""
     if part == "runs":
-        return {"runs": sum(counts.values()), "failed": counts.get("FAILED", 0)}
-    if part == "checks":
-        return {name: counts.get(name, 0) for name in ("checks", "drifted")}
-    return {part: counts.get("versions", 0)}
+        sums["runs"] += sum(counts.values())
+        sums["failed"] += counts.get("FAILED", 0)
+    elif part == "checks":
+        sums["checks"] += counts.get("checks", 0)
+        sums["drifted"] += counts.get("drifted", 0)
+    else:
+        sums[part] += counts.get("versions", 0)

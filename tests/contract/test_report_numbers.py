@@ -45,8 +45,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> dict[
         patch.setenv("BENTOML_DO_NOT_TRACK", "true")
         patch.chdir(root)
         demo = build_demo(root / "demo", cache=shared_cache)
-        build_fleet(root / "fleet", len(FLEET))
-    return dict.fromkeys(DEMO, demo) | dict.fromkeys(FLEET, root / "fleet")
+        fleet = build_fleet(root / "fleet", len(FLEET))
+    return dict.fromkeys(DEMO, demo) | dict.fromkeys(FLEET, fleet)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ RUNS: Final = 20
 _FIRST: Final = "fleet-00000"
 # The last digits of an id tell projects apart: the order in which a database keeps ids stays the same.
 _DIGITS: Final = 5
-_LARGE: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,8 @@ class Fleet:
     files: list[_File]
     directories: list[list[bytes]]
 
-    def copy(self, base: Path, number: int, *, like: Path | None = None) -> Path:
-        """Write one more project and return its directory.
-
-        Args:
-            base: The base.
-            number: The project's number.
-            like: A copy that this one shares its large files with; its ids are then those of that one.
-        """
+    def copy(self, base: Path, number: int) -> Path:
+        """Write one more project and return its directory."""
         root = os.fsencode(base / name_of(number))
         os.mkdir(root)
         for directory in self.directories:
@@ -51,9 +44,6 @@ class Fleet:
             path = root + b"/" + _joined(file.path, number)
             if file.linked is not None and file.linked in written:
                 os.link(written[file.linked], path)
-                continue
-            if like is not None and sum(map(len, file.parts)) > _LARGE:
-                os.link(os.fsencode(like) + b"/" + _joined(file.path, int(like.name[-_DIGITS:])), path)
                 continue
             with open(path, "wb") as stream:
                 stream.write(_joined(file.parts, number))
@@ -68,21 +58,18 @@ def name_of(number: int) -> str:
     return f"fleet-{number:05d}"
 
 
-def build_fleet(base: Path, count: int) -> Fleet:
+def build_fleet(base: Path, count: int) -> Path:
     """Make a base with so many projects of 20 runs, each with data, a model, a Bento and checks.
 
     Args:
         base: The directory to make.
         count: How many projects.
-
-    Returns:
-        What makes more of them.
     """
     (base / ".mlops").mkdir(parents=True)
     fleet = first_project(base)
     for number in range(1, count):
         fleet.copy(base, number)
-    return fleet
+    return base
 
 
 def first_project(base: Path) -> Fleet:
