@@ -22,7 +22,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 # Wider than any table: whoever reads a pipe wants one line per row.
 _PIPE_WIDTH: Final = 10_000
-# Blanks between two columns of a table, and the length up to which a word is not broken: that of a run's id.
+# Blanks behind each column of a table, and the length up to which a word is not broken: that of a run's id.
 _GAP: Final = 2
 _LONG_WORD: Final = 32
 # The commands that may make the base they are pointed to.
@@ -85,7 +85,7 @@ def print_table(
     if output.is_terminal and cells:
         kept = [at for at in range(len(columns)) if any(row[at] for row in cells)]
         columns, cells = [columns[at] for at in kept], [[row[at] for at in kept] for row in cells]
-    widths = _widths(columns, cells, output.width - _GAP * (len(columns) - 1))
+    widths = _widths(columns, cells, output.width - _GAP * len(columns))
     if title:
         output.print(title, markup=False)
     if widths is not None:

@@ -354,6 +354,24 @@ def test_a_pipe_gets_a_line_per_row_whatever_its_length_and_no_colour(
         assert "churn" in done.out
 
 
+@pytest.mark.parametrize("columns", [50, 100, 200])
+def test_a_terminal_of_any_width_shows_every_word_whole(
+    run: Callable[..., Done], base: Path, columns: int
+) -> None:
+    runs = json.loads(run("--base-path", base, "runs", "churn", "--json").out)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("FORCE_COLOR", "1"), ("NO_COLOR", "1"), ("COLUMNS", str(columns))):
+            patch.setenv(name, value)
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", run("--base-path", base, "runs", "churn").out)
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= columns
+    for each in runs:
+        (line,) = [line for line in lines if each["run_id"] in line]
+        # A row each where there is room; else its cells one below the other.
+        assert (each["run_name"] in line) == (columns > 50)
+    assert "FINISHED" in shown
+
+
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     manager = WorkspaceManager(tmp_path / "long")
     for name in ("one", "two"):

@@ -157,7 +157,7 @@ def test_many_projects_cost_little_each_and_leave_nothing_open(
     spent = time.process_time() - started
     assert registry.errors == {}
     assert {each.project for each in registry.entries} == {f"p{number:02d}" for number in range(count)}
-    # Alone on a machine it is 5 ms; a thousand are read in seconds.
+    # Several times what it takes, so that a busy machine does not matter.
     assert spent / count < 0.05
     assert len(opened) == len(set(opened)) == count
     assert not [file for file in psutil.Process().open_files() if Path(file.path).is_relative_to(base)]
