@@ -104,6 +104,9 @@ def test_curves_follow_what_is_chosen(
         page.get_by_label("Metric", exact=True).select_option("accuracy")
         page.get_by_text("2 drawn.").wait_for()
         assert told(page) == ["train 1", "wider"]
+        page.reload()
+        page.get_by_text("2 drawn.").wait_for()
+        assert told(page) == ["train 1", "wider"]
         page.get_by_text("Metric over training: as a table").click()
         cells = page.locator("#curves-table tbody tr").first.locator("td").all_inner_texts()
         assert cells == ["1", "0", *[f"{runs['train 1']['metrics']['accuracy']:g}"] * 4]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import contextlib
+from typing import Final
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -21,6 +22,7 @@ from mlops.reporting.dashboard.opened import open_context, read
 from mlops.reporting.dashboard.project_monitoring import monitoring
 from mlops.reporting.dashboard.project_runs import runs_page
 from mlops.reporting.dashboard.rendering import render, render_json
+from mlops.reporting.facts import ProjectReport
 from mlops.reporting.report import StatusReport
 
 # As many digits as a number of a page of a project's runs can have.
@@ -59,7 +61,11 @@ def _project(request: Request) -> Response:
 
 
 def _report(request: Request) -> Response:
-    return render_json(_facts(request, request.path_params["project"]).to_dict())
+    name = request.path_params["project"]
+    # One that cannot be read is reported as corrupt.
+    with contextlib.suppress(WorkspaceCorruptError):
+        open_context(request.app.state.manager, name)
+    return render_json(_facts(request, name).to_dict())
 
 
 def _curves(request: Request) -> Response:
@@ -74,9 +80,8 @@ def _curves(request: Request) -> Response:
     return render_json(curves.answer(metric, found, axis=axis))
 
 
-def _facts(request: Request, name: str) -> Any:
+def _facts(request: Request, name: str) -> ProjectReport:
     """Return what reports say of the project, as it is now."""
-    open_context(request.app.state.manager, name)
     return StatusReport.collect(manager=request.app.state.manager, projects=[name]).project(name)
 
 

@@ -216,6 +216,7 @@ def test_a_project_that_cannot_be_read_says_why(dashboard: DashboardServer) -> N
     assert answer.status == 200
     assert "This project cannot be read" in answer.text
     assert "not valid YAML" in answer.text
+    assert ask(dashboard, "/projects/broken/report.json").json["state"] == "corrupt"
     assert "Traceback" not in answer.text
 
 

@@ -36,6 +36,7 @@ function makeCurves(form) {
     const turn = ++asked;
     const chosen = new URLSearchParams(new FormData(form));
     const picked = boxes.filter((box) => box.checked);
+    remember(".curves", { metric: chosen.get("metric"), axis: chosen.get("axis"), runs: picked.map((box) => box.value) });
     for (const box of picked) chosen.append("run", box.value);
     for (const box of boxes) box.disabled = picked.length >= MAX_RUNS && !box.checked;
     if (!chosen.has("run")) {
@@ -59,6 +60,16 @@ function makeCurves(form) {
     } catch (error) {
       if (turn === asked) state.textContent = `The curves cannot be shown: ${error.message}.`;
     }
+  }
+
+  // As it was before the page was loaded again; another page of runs begins with its own.
+  const kept = recall(".curves");
+  for (const name of ["metric", "axis"]) {
+    const options = Array.from(form.elements[name].options, (option) => option.value);
+    if (options.includes(kept?.[name])) form.elements[name].value = kept[name];
+  }
+  if (boxes.some((box) => kept?.runs.includes(box.value))) {
+    for (const box of boxes) box.checked = kept.runs.includes(box.value);
   }
 
   form.addEventListener("change", update);
