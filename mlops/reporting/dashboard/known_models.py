@@ -10,11 +10,11 @@ from typing import Final
 
 from mlops.errors import MLOpsError, WorkspaceNotFoundError
 from mlops.integrations.bentoml_serving import starting
-from mlops.reporting import registry
 from mlops.reporting.dashboard.opened import open_context
 from mlops.reporting.memory import FRESH_NANOSECONDS, MOST_PATHS
 from mlops.reporting.reading import storage
 from mlops.reporting.registry import Registry, RegistryEntry
+from mlops.reporting.registry_sources import RegistrySources
 from mlops.workspace import WorkspaceManager, base
 from mlops.workspace.model import ProjectWorkspace
 
@@ -43,7 +43,7 @@ class KnownModels:
         self._kept: dict[str, _Kept] = {}
 
     def collect(self) -> Registry:
-        """Return what ``registry.collect`` returns of all projects."""
+        """Return what ``Registry.collect`` returns of all projects."""
         entries: list[RegistryEntry] = []
         errors: dict[str, str] = {}
         roots = {root.name: root for root in base.project_directories(self._manager.base_path)}
@@ -71,7 +71,10 @@ class KnownModels:
                 walk = storage.walk(root)
             except FileNotFoundError as error:
                 raise WorkspaceNotFoundError(f"Workspace does not exist: {root.name}") from error
-            found = registry.collect(self._manager, project=root.name)
+            sources = RegistrySources(context)
+            entries = tuple(sources.entries())
+            errors = "; ".join(dict.fromkeys(sources.errors))
+            found = Registry(entries, {root.name: errors} if errors else {})
             # What a server has may change without a trace here, and so may what changed just now.
             lasting = context.settings.mlflow_tracking_uri is None and not walk.linked
             if not lasting or walk.changed_at > began - FRESH_NANOSECONDS or len(walk.paths) > MOST_PATHS:
