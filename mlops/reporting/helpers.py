@@ -68,7 +68,7 @@ def sharing(collection: Collection, roots: Sequence[Path]) -> Iterator[Shared]:
         collection: The pass over the base.
         roots: The projects' directories.
     """
-    count = min(len(os.sched_getaffinity(0)) - 1, MOST_HELPERS, len(roots) // WORTH_PROJECTS)
+    count = min(_processors() - 1, MOST_HELPERS, len(roots) // WORTH_PROJECTS)
     if count < 1 or not sys.executable:
         yield Shared(roots)
         return
@@ -86,6 +86,14 @@ def sharing(collection: Collection, roots: Sequence[Path]) -> Iterator[Shared]:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
+
+
+def _processors() -> int:
+    """Return how many processors this process may use; where that cannot be asked, how many there are."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
 
 
 def _start(collection: Collection, roots: Sequence[Path]) -> subprocess.Popen[bytes]:
