@@ -437,6 +437,7 @@ def test_what_writing_commands_print_as_json_is_what_is_documented(
     data = tmp_path / "new.csv"
     data.write_text("a\n1\n")
     alert = json.loads(run("alerts", "list", "churn", "--base-path", base, "--json").out)[0]["id"]
+    trained = json.loads(run("runs", "forecast", "--base-path", base, "--json").out)[0]["run_id"]
     for line in (
         "init other",
         f"data add {data} --project other",
@@ -449,8 +450,15 @@ def test_what_writing_commands_print_as_json_is_what_is_documented(
         "clone other twin",
         "rename twin third",
         "deploy churn classifier:1",
+        "pipeline run retrain --project churn",
+        "schedule run churn night",
+        f"reproduce {trained} --into {tmp_path / 'again'}",
     ):
         done = run("--base-path", base, *line.split(), "--json")
         assert done.code == 0, (line, done.err)
         name = next(name for name in sorted(WRITING, key=len, reverse=True) if line.startswith(name))
         agree(json.loads(done.out), name, rows)
+    # The history of checks has what `monitor` prints.
+    checks = (base / "churn" / "monitoring" / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    for check in map(json.loads, checks):
+        agree({key: value for key, value in check.items() if key != "schema_version"}, "monitor", rows)
