@@ -85,6 +85,7 @@ def many_kinds(client: MLOpsClient, scratch: Path) -> Pipeline:
         mlflow.log_metric("plain", 1.0)
         client.log_metrics({"ours": 2.0})
         client.log_text("fitted", "notes.txt")
+        mlflow.start_run(run_name="left open", nested=True)
         return {"score": sum(load) * rate}
 
     @step(retry=2, backoff=0.01)
@@ -153,6 +154,10 @@ def test_what_is_recorded_is_the_same_and_so_is_the_cache(
     assert expected["flaky"][3]["mlops.step_attempts"] == "3"
     assert expected["deploy"][3]["mlops.step_status"] == "SKIPPED"
     assert records(other, second.run_id) == expected
+    for each, run in ((client, first), (other, second)):
+        (left,) = [r for r in each.tracking.list_runs(limit=None) if r["run_name"] == "left open"]
+        assert left["tags"]["mlflow.parentRunId"] == run.steps["fit"].run_id
+        assert left["status"] == "FINISHED"
     assert other.get_run(second.run_id)["tags"]["mlops.pipeline_engine"] == "dask"
     assert [told[0].step, told[-1].done, told[-1].total] == ["load", 6, 6]
     for what in ("fit", "flaky", "report"):
