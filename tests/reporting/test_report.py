@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
@@ -10,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mlops import ProjectWorkspace, StatusReport, WorkspaceManager, WorkspaceNotFoundError
 from mlops.reporting import codec
 from mlops.reporting.facts import Gap, ProjectReport
 from mlops.reporting.reading import days
-from mlops.reporting.status import problems
+from mlops.reporting.status import problems, render
 from tests.reporting.demo import HOSTILE, PROJECTS
 from tests.test_lazy_imports import HEAVY, imported_by
 
@@ -43,6 +45,18 @@ def test_every_project_is_there_whatever_its_state(report: StatusReport) -> None
     assert "torn: mlflow is unavailable: the database" in shown[1]
     with pytest.raises(WorkspaceNotFoundError, match="no project 'other'"):
         report.project("other")
+
+
+def test_the_table_has_a_row_for_each_and_no_number_that_is_not_known(report: StatusReport) -> None:
+    lines = io.StringIO()
+    Console(file=lines, width=200).print(render(report))
+    rows = {
+        line.split()[0]: " ".join(line.split()[1:]) for line in lines.getvalue().splitlines() if line.strip()
+    }
+    assert rows["churn"].startswith("7, 1 failed ")
+    assert "2, 1 unpushed 2 1 2 of 4, DRIFT, " in rows["churn"]
+    assert rows["torn"].startswith("? - 1, 1 unpushed ? 0 -")
+    assert rows["quiet"].startswith("0 - 0 0 0 -")
 
 
 def test_the_numbers_of_a_project(report: StatusReport) -> None:

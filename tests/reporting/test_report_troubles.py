@@ -16,6 +16,9 @@ from mlops.integrations.mlflow_tracking import queries
 from mlops.reporting.facts import ProjectReport
 from mlops.reporting.reading.metric_modes import mode_of
 from mlops.reporting.servers import Servers
+from mlops.settings import ProjectSettings
+from mlops.workspace import tools
+from mlops.workspace.tools import ToolContext
 from tests.reporting.demo import build_demo
 
 
@@ -81,6 +84,8 @@ def test_damage_is_told_and_the_rest_is_there(
     after = collect(base)
     assert getattr(after, intact) == before
     assert {(each.tool, each.state) for each in after.troubles} == ({(tool, state)} if tool else set())
+    context = ToolContext(WorkspaceManager(base).get_workspace("churn"), ProjectSettings())
+    assert after.tools == {name: str(tools.create(name, context).health().state) for name in after.tools}
     if tool is not None:
         assert str(base / "churn") in after.troubles[0].message
         assert (after.tools[tool] == "unavailable") == (state == "unavailable")
