@@ -18,6 +18,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 import mlops
 from mlops import MLOpsClient, WorkspaceManager
 from mlops.errors import WorkspaceCorruptError, WorkspaceNotFoundError
+from mlops.integrations.evidently_monitoring import history
 from mlops.integrations.mlflow_tracking import store
 from mlops.reporting.registry import Registry, RegistryEntry, collect
 
@@ -170,7 +171,7 @@ def test_the_base_is_found_as_everywhere_else(demo: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterator[Path]:
+def mixed(demo: Path, tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterator[Path]:
     """Models that this library did not register: by plain MLflow, and packaged from a directory."""
     base = tmp_path_factory.mktemp("mixed") / "base"
     (base / ".mlops").mkdir(parents=True)
@@ -196,8 +197,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Itera
             folder = client.tracking.models.download("orphan")
             for version in ("1", "2"):
                 client.deploy_model(folder, name="packed", version=version, build_bento=False)
-            client.set_reference_data(frame, model="packed")
-            client.monitor_predictions(frame, model="packed")
+            # As a check of a name alone leaves it.
+            check = history.read(demo / "forecast" / "monitoring" / history.HISTORY_FILE)[0]
+            path = client.workspace.monitoring_path / history.HISTORY_FILE
+            history.append(path, [check | {"model": "packed", "model_version": None}])
         yield base
 
 
@@ -245,8 +248,8 @@ def test_damage_in_one_place_hides_no_other(mixed: Path, tmp_path: Path) -> None
     shutil.copytree(mixed, copy)
     home = copy / "mixed"
     (home / "models" / "models" / "mixed.packed" / "1" / "model.yaml").write_text("torn: [")
-    with (home / "monitoring" / "history.jsonl").open("ab") as history:
-        history.write(b'{"snapshot_id":"x","model":"packed","check')
+    with (home / "monitoring" / "history.jsonl").open("ab") as torn:
+        torn.write(b'{"snapshot_id":"x","model":"packed","check')
     for card in (home / "mlflow").rglob("MLmodel"):
         card.write_text("flavors: [")
     registry = collect(WorkspaceManager(copy))
