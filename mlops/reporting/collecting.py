@@ -129,14 +129,17 @@ class Collection:
         changed: list[Path] = []
         for name, root in roots.items():
             kept = known.get(name)
-            if kept is not None and _holds(kept, root):
-                yield self._recalled(kept, root), None
-            else:
+            recalled = self._recalled(kept, root) if kept is not None and _holds(kept, root) else None
+            if recalled is None:
                 changed.append(root)
+            else:
+                yield recalled, None
         with helpers.sharing(self, changed) as shared:
             yield from self._read(shared.own)
             for kept, lasting in shared.answers():
-                yield self._recalled(kept, self.base_path / kept.name), kept if lasting else None
+                recalled = self._recalled(kept, self.base_path / kept.name)
+                if recalled is not None:
+                    yield recalled, kept if lasting else None
             yield from self._read(shared.left)
 
     def examine(self, root: Path) -> tuple[Remembered, bool] | None:
@@ -222,9 +225,13 @@ class Collection:
         kept = _remembered(begun, report) if _is_lasting(begun) else None
         return self._as_of_now(report, begun.entries, begun.root), kept
 
-    def _recalled(self, kept: Remembered, root: Path) -> ProjectReport:
-        report = codec.loads(kept.report, ProjectReport)
-        return self._as_of_now(report, json.loads(kept.schedules), root)
+    def _recalled(self, kept: Remembered, root: Path) -> ProjectReport | None:
+        """Return what was kept of a project as of now, or None if it is damaged."""
+        try:
+            report, entries = codec.loads(kept.report, ProjectReport), json.loads(kept.schedules)
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return None
+        return self._as_of_now(report, entries, root)
 
     def _as_of_now(
         self, report: ProjectReport, entries: Sequence[Mapping[str, Any]], root: Path

@@ -99,6 +99,8 @@ class Memory:
         with self._tolerant("written"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._open() as connection, connection:
+                # What a power failure may cost is read again.
+                connection.execute("PRAGMA synchronous = OFF")
                 connection.executescript(_TABLES)
                 if connection.execute("SELECT key FROM validity").fetchone() != (self._key,):
                     connection.execute("DELETE FROM projects")

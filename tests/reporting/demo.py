@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from dataclasses import replace
@@ -45,7 +46,9 @@ def build_demo(base: Path, *, cache: Path) -> Path:
             making = cache / "demo-making"
             shutil.rmtree(making, ignore_errors=True)
             (making / "base" / ".mlops").mkdir(parents=True)
-            _make(making / "base", making)
+            # Outside a git repository, whoever asks first.
+            with contextlib.chdir(making):
+                _make(making / "base", making)
             making.rename(cache / "demo")
     # Hard links between MLflow's artifacts and Bento models stay hard links.
     subprocess.run(["cp", "-a", str(original), str(base)], check=True)

@@ -201,6 +201,15 @@ def test_a_damaged_cache_is_made_anew(settled: Path, damage: Callable[[Path], ob
     connection.close()
 
 
+def test_a_damaged_entry_of_the_cache_is_read_again(settled: Path) -> None:
+    expected = collect(settled)
+    for damage in ("[", "[1, 2]", "{}", '["churn", "ready"', "null"):
+        with sqlite3.connect(_cache_of(settled)) as connection:
+            connection.execute("UPDATE projects SET report = ?", (damage,))
+        connection.close()
+        assert collect(settled) == expected
+
+
 def test_another_version_of_the_library_forgets_all(settled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     collect(settled)
     read: list[Path] = []
