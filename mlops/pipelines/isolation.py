@@ -25,6 +25,7 @@ from mlops.errors import PipelineError
 from mlops.integrations.mlflow_tracking import routing
 from mlops.integrations.mlflow_tracking.pickling import REFUSALS, dump_pickle
 from mlops.pipelines.interpreter import interpreter
+from mlops.workspace import scratch
 from mlops.workspace.model import ProjectWorkspace
 
 if TYPE_CHECKING:
@@ -139,13 +140,15 @@ def posted(task: Call, *, step: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def staged(workspace: ProjectWorkspace, suffix: str) -> Iterator[Path]:
-    """Yield a new directory of the project's staging area, which is gone after the block."""
+    """Yield a new directory of the project's staging area, held until the block ends and gone after it."""
     directory = workspace.state_path / "staging" / f"{workspace.id}.{uuid.uuid4().hex}.{suffix}"
     directory.mkdir(parents=True)
+    held = scratch.hold(directory)
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(held)
 
 
 def carry_out(

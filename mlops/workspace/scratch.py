@@ -32,9 +32,32 @@ def claim(root: Path, name: str) -> tuple[Path, int]:
     """
     path = root / f"{name}-{uuid.uuid4().hex[:12]}"
     path.mkdir()
-    descriptor = os.open(path, os.O_RDONLY)
+    return path, hold(path)
+
+
+def hold(path: Path) -> int:
+    """Lock a directory that was just made, and return the descriptor that holds it until it is closed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return path, descriptor
+    return descriptor
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a process holds a directory.
+
+    Raises:
+        FileNotFoundError: It is gone.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Shared, so that two who look do not take each other for an owner.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def sweep(root: Path, name: str = "") -> None:

@@ -23,7 +23,7 @@ from mlops.integrations.evidently_monitoring.project import project_id
 from mlops.reporting.doctor import Finding, examine, logs
 from mlops.scheduling.history import JobHistory, JobStatus
 from mlops.workspace import links
-from mlops.workspace.scratch import claim
+from mlops.workspace.scratch import claim, hold
 
 DAY = 86_400
 
@@ -94,10 +94,16 @@ def test_staging_is_swept_only_where_nobody_can_be_at_work(manager: WorkspaceMan
     assert [len(finding.details["paths"]) for finding in done] == [2, 2]
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in (*swept, staging / "snapshot-1.json"))
-    # What is of the whole base is not told of one project.
+    # What is of the whole base is not told of one project; what a process holds is not left, however old.
     age(kept[0], 2 * DAY)
+    held = staging / f"{identity}.89ab.step"
+    held.mkdir()
+    age(held, 2 * DAY)
+    descriptor = hold(held)
     assert examine(manager, "churn") == []
     assert [finding.project for finding in examine(manager)] == [""]
+    os.close(descriptor)
+    assert {finding.project for finding in examine(manager)} == {"", "churn"}
 
 
 def test_files_that_were_never_completed_are_removed_but_for_the_users(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +17,7 @@ from mlops.integrations.mlflow_tracking.processes import ProcessState
 from mlops.reporting.doctor.finding import Check, Finding, named
 from mlops.reporting.doctor.subject import Subject
 from mlops.scheduling.history import JobHistory, JobRun, JobStatus
-from mlops.workspace.scratch import sweep
+from mlops.workspace.scratch import is_held, sweep
 
 # A directory is made, and claimed at once: what is so old and unclaimed has lost its owner.
 _CLAIMED_SECONDS: Final = 60.0
@@ -121,21 +119,9 @@ def abandoned_claims(root: Path) -> list[Path]:
     for path in sorted(root.iterdir()):
         # Its owner may be removing it at this moment.
         with contextlib.suppress(FileNotFoundError):
-            if path.is_dir() and path.stat().st_mtime < before and not _is_held(path):
+            if path.is_dir() and path.stat().st_mtime < before and not is_held(path):
                 found.append(path)
     return found
-
-
-def _is_held(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Shared, so that two who look do not take each other for an owner.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _cut_off(recorded: JobHistory) -> list[JobRun]:

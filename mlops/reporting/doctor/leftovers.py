@@ -23,7 +23,7 @@ from mlops.reporting.doctor.subject import Subject
 from mlops.reporting.doctor.tree import Tree, newest_change
 from mlops.workspace import renaming
 from mlops.workspace.model import ProjectWorkspace
-from mlops.workspace.scratch import sweep
+from mlops.workspace.scratch import is_held, sweep
 
 if TYPE_CHECKING:
     from mlops.workspace import WorkspaceManager
@@ -197,6 +197,8 @@ def is_abandoned(path: Path) -> bool:
         return False
     if (pid := _pid_of(path.name)) is not None:
         return not psutil.pid_exists(pid)
+    if path.is_dir() and is_held(path):
+        return False  # the call of a step that takes longer than that
     return newest_change(path) < time.time() - _ABANDONED_SECONDS
 
 
