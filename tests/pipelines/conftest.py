@@ -19,17 +19,12 @@ def client(base: Path) -> Iterator[MLOpsClient]:
 
 
 @pytest.fixture
-def interrupt_when() -> Iterator[Callable[[Callable[[], bool]], None]]:
+def interrupt_when() -> Callable[[Callable[[], bool]], None]:
     """Return what presses Ctrl-C as soon as something is true."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # a shell ignores it for what it starts in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def press(condition: Callable[[], bool]) -> None:
         while not condition():
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
-    yield lambda condition: threading.Thread(target=press, args=(condition,), daemon=True).start()
-    if before is not signal.default_int_handler:
-        signal.signal(signal.SIGINT, before)
+    return lambda condition: threading.Thread(target=press, args=(condition,), daemon=True).start()
