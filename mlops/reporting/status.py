@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 from mlops.files import human_bytes
 from mlops.reporting.facts import CheckFacts, ProjectReport, StorageFacts
 from mlops.reporting.formatting import ago
-from mlops.reporting.wording import counted, one_line
+from mlops.reporting.wording import one_line
 
 if TYPE_CHECKING:
     from rich.console import Group
 
     from mlops.reporting.report import StatusReport
 
-_COLUMNS: Final = ("project", "runs", "last run", "data", "models", "bentos", "drifted columns", "disk")
-_NUMBERS: Final = ("runs", "data", "models", "bentos", "disk")
+_COLUMNS: Final = ("project", "runs", "last run", "data", "models", "bentos", "drifted", "alerts", "disk")
+_NUMBERS: Final = ("runs", "data", "models", "bentos", "alerts", "disk")
 
 
 def render(report: StatusReport) -> Group:
@@ -58,7 +58,7 @@ def problems(projects: Iterable[ProjectReport]) -> list[str]:
 
 
 def _cells(project: ProjectReport, now: datetime) -> tuple[str, ...]:
-    runs, data = project.runs, project.data
+    runs, data, open_alerts = project.runs, project.data, project.monitoring.open_alerts
     failed = runs.by_status.get("FAILED", 0)
 
     def number(count: int, tool: str, more: str = "") -> str:
@@ -72,7 +72,8 @@ def _cells(project: ProjectReport, now: datetime) -> tuple[str, ...]:
         number(data.versions, "dvc", f", {data.unpushed:,} unpushed" if data.unpushed else ""),
         number(project.models.versions, "mlflow"),
         number(len(project.models.deployments), "bentoml"),
-        _drift(project.monitoring.last, len(project.monitoring.open_alerts)),
+        _drift(project.monitoring.last),
+        f"{len(open_alerts):,}" if project.monitoring.last or open_alerts else "-",
         _disk(project.storage),
     )
 
@@ -85,17 +86,12 @@ def _last_run(project: ProjectReport, now: datetime) -> str:
     return began if last.status == "FINISHED" else f"{last.status}, {began}"
 
 
-def _drift(checks: Sequence[CheckFacts], alerts: int) -> str:
+def _drift(checks: Sequence[CheckFacts]) -> str:
     if not checks:
         return "-"
     # Of several models the one in the worst state.
     worst = max(checks, key=lambda check: (check.drift_detected, check.drift_share or 0.0))
-    parts = [f"{worst.n_drifted} of {worst.n_compared}"]
-    if worst.drift_detected:
-        parts.append("DRIFT")
-    if alerts:
-        parts.append(counted(alerts, "alert"))
-    return ", ".join(parts)
+    return f"{worst.n_drifted} of {worst.n_compared}" + (", DRIFT" if worst.drift_detected else "")
 
 
 def _disk(storage: StorageFacts) -> str:
