@@ -149,8 +149,22 @@ def _started(tracking: MLflowTracking, most: int) -> Iterator[tuple[str, Any]]:
 
 @contextlib.contextmanager
 def _client(distributed: Any, address: Any, security: Any, project: str) -> Iterator[Any]:
+    class Client(distributed.Client):  # type: ignore[misc]
+        def start(self, **options: Any) -> None:
+            """Connect, or end the loop's thread, which distributed leaves running.
+
+            If the garbage collector ended a client that was left, and did so in the thread of the next one
+            while that starts, the two would wait for each other.
+            """
+            try:
+                super().start(**options)
+            except BaseException:
+                self.close()
+                self._loop_runner.stop()
+                raise
+
     try:
-        client = distributed.Client(
+        client = Client(
             address, security=security, timeout=CONNECT_SECONDS, set_as_default=False, name="mlops"
         )
     except (OSError, TimeoutError) as error:

@@ -271,10 +271,12 @@ def test_what_cannot_run_is_refused_before_anything_is_recorded(
 
     pipeline = client.create_pipeline("p", params={"rows": 2}).add_step(load)
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.3)
+    before = set(threading.enumerate())
     with pytest.raises(IntegrationUnavailableError, match=r"tcp://127\.0\.0\.1:1 cannot be reached"):
         pipeline.run(engine="dask", address="tcp://127.0.0.1:1")
     with pytest.raises(PipelineError, match="'gopher://x:1' is no address of a Dask scheduler"):
         pipeline.run(engine="dask", address="gopher://x:1")
+    assert not [each for each in set(threading.enumerate()) - before if each.name == "IO loop"]
     with pytest.raises(PipelineError, match="cannot be run with 'adress'"):
         pipeline.run(engine="dask", adress=address)
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 10)
