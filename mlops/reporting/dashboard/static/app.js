@@ -89,6 +89,22 @@ function makeFilter(form) {
   apply();
 }
 
+// ---- what waits until it is nearly seen -------------------------------------------------------------------------
+
+// Calls act once with each of the elements, when no more than these pixels are left to scroll to it.
+function whenNear(elements, pixels, act) {
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries.filter((each) => each.isIntersecting)) {
+        observer.unobserve(entry.target);
+        act(entry.target);
+      }
+    },
+    { rootMargin: `${pixels}px` }
+  );
+  for (const element of elements) observer.observe(element);
+}
+
 // ---- charts ----------------------------------------------------------------------------------------------
 
 let library = null;
@@ -176,16 +192,6 @@ async function show(element) {
   }
 }
 
-const inView = new IntersectionObserver(
-  (entries) => {
-    for (const entry of entries.filter((each) => each.isIntersecting)) {
-      inView.unobserve(entry.target);
-      show(entry.target);
-    }
-  },
-  { rootMargin: "200px" }
-);
-
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const [element, figure] of drawn) draw(element, figure);
 });
@@ -227,7 +233,7 @@ function keepUpToDate(button) {
 
 document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
 document.querySelectorAll("form[data-filters]").forEach(makeFilter);
-document.querySelectorAll("[data-plot]").forEach((element) => inView.observe(element));
+whenNear(document.querySelectorAll("[data-plot]"), 200, show);
 document.querySelectorAll("[data-age]").forEach(keepAge);
 if (liveButton) keepUpToDate(liveButton);
 

@@ -95,14 +95,4 @@ async function fill(part) {
   part.removeAttribute("aria-busy");
 }
 
-const nearly = new IntersectionObserver(
-  (entries) => {
-    for (const entry of entries.filter((each) => each.isIntersecting)) {
-      nearly.unobserve(entry.target);
-      fill(entry.target);
-    }
-  },
-  { rootMargin: "400px" }
-);
-
-document.querySelectorAll("[data-part]").forEach((part) => nearly.observe(part));
+whenNear(document.querySelectorAll("[data-part]"), 400, fill);
