@@ -9,7 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mlops.errors import DataNotFoundError, MLOpsError, ModelNotFoundError, WorkspaceNotFoundError
+from mlops.errors import (
+    DataNotFoundError,
+    InvalidProjectNameError,
+    MLOpsError,
+    ModelNotFoundError,
+    WorkspaceNotFoundError,
+)
 from mlops.reporting.dashboard import (
     analytics_page,
     assets,
@@ -42,7 +48,8 @@ PAGES: Final = (
     analytics_page,
     search,
 )
-_MISSING: Final = (WorkspaceNotFoundError, DataNotFoundError, ModelNotFoundError)
+# No project can have a name that breaks the rule.
+_MISSING: Final = (WorkspaceNotFoundError, InvalidProjectNameError, DataNotFoundError, ModelNotFoundError)
 
 
 class ToolPages(Protocol):

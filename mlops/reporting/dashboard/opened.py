@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from mlops import names
-from mlops.errors import WorkspaceNotFoundError
 from mlops.reporting.reading.troubles import UNREADABLE, said
 from mlops.workspace.opening import resolve_for
 from mlops.workspace.tools import ToolContext
@@ -51,14 +49,9 @@ def open_context(manager: WorkspaceManager, project: str) -> ToolContext:
         project: The project's name, as an address has it: any text.
 
     Raises:
-        WorkspaceNotFoundError: There is no project of that name, and may be none can have it.
+        InvalidProjectNameError: No project can have that name.
+        WorkspaceNotFoundError: None has it.
         WorkspaceCorruptError: Its file cannot be read.
     """
-    if not names.PROJECT_NAME.match(project):
-        raise WorkspaceNotFoundError(
-            f"Workspace does not exist: {project!r} is no name of a project",
-            operation="dashboard",
-            hint="mlops list shows the projects",
-        )
     workspace = manager.get_workspace(project)
     return ToolContext(workspace, resolve_for(workspace, root=manager.location.root).settings)

@@ -182,6 +182,10 @@ def test_runs_come_in_pages(
         "/projects/..",
         "/projects/%2e%2e%2fchurn",
         "/projects/%3Cscript%3E",
+        "/projects/two%20words",
+        "/projects/default",
+        "/projects/default/runs/1",
+        "/projects/default/lineage",
         "/projects/none/runs/1",
         "/projects/churn/runs/" + "0" * 32,
         "/projects/churn/runs/" + quote(HOSTILE, safe=""),
@@ -193,6 +197,7 @@ def test_runs_come_in_pages(
 def test_what_is_not_there_is_not_found(dashboard: DashboardServer, path: str) -> None:
     answer = ask(dashboard, path)
     assert answer.status == 404
+    assert "<h1>Not found</h1>" in answer.text
     assert "Traceback" not in answer.text
     assert "<script>" not in answer.text
 
