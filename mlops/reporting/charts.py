@@ -13,7 +13,7 @@ from mlops.reporting.dashboard.figures import STATUS_COLOURS, Figure, bars, figu
 from mlops.reporting.facts import ProjectReport
 from mlops.reporting.rankings import Rankings
 from mlops.reporting.totals import added
-from mlops.reporting.wording import one_line
+from mlops.reporting.wording import better, one_line
 from mlops.workspace.model import DIRECTORIES
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _metrics(rankings: Rankings) -> Chart | None:
         names = _labels([place.project_name for place in each.places])
         trace = bars(each.metric, names, [place.value for place in each.places])
         metric = one_line(each.metric, 2 * _LABEL_LIMIT)
-        words = f"{metric} ({'higher' if each.mode == 'max' else 'lower'} is better)"
+        words = f"{metric} ({better(each.mode)} is better)"
         figures.append((words, figure([trace], x=metric, yaxis=_CATEGORIES, showlegend=False)))
     note = (
         "The best run of each project, the best projects first, for every metric that two projects have"

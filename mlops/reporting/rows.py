@@ -8,6 +8,7 @@ from typing import Final
 from mlops.reporting.cells import UNKNOWN, Cell, count, foreign, share, size, time
 from mlops.reporting.facts import BestMetric, CheckFacts, ProjectReport, RunFacts, StorageFacts
 from mlops.reporting.formatting import number
+from mlops.reporting.wording import better
 from mlops.workspace.model import DIRECTORIES
 
 # How many of a project's metrics stand in its row; all of them are in the table of metrics.
@@ -76,9 +77,8 @@ def metrics(project: ProjectReport) -> Iterator[tuple[Cell, ...]]:
     """Yield a row for the best value of each metric."""
 
     def row(best: BestMetric) -> tuple[Cell, ...]:
-        better = "higher" if best.mode == "max" else "lower"
-        value = Cell(number(best.value), best.value)
-        return foreign(best.metric), Cell(better), value, foreign(best.run_name), foreign(best.run_id)
+        way, value = Cell(better(best.mode)), Cell(number(best.value), best.value)
+        return foreign(best.metric), way, value, foreign(best.run_name), foreign(best.run_id)
 
     yield from map(row, project.runs.best)
 

@@ -46,6 +46,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
+def better(mode: str) -> str:
+    """Return which values of a metric are better: ``higher`` of one whose mode is ``max``, else ``lower``."""
+    return "higher" if mode == "max" else "lower"
+
+
 def _harmless(character: str) -> str:
     if character in _DIRECTIONS:
         return ""

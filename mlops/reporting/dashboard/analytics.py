@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mlops.reporting.dashboard import figures
+from mlops.reporting.reading.metric_modes import mode_of
+from mlops.reporting.wording import better
 
 if TYPE_CHECKING:
     from datetime import date
@@ -47,18 +50,25 @@ class Comparison:
     Args:
         metric: The metric they are compared by, or None if none of them has any.
         metrics: The metrics to choose from, those that most of them have first.
-        models: The models that have it, the largest value first.
+        mode: ``max`` or ``min``: which way it is better.
+        models: The models that have it, the best value first.
         deployed: How many models are deployed, with this metric or without.
     """
 
     metric: str | None
     metrics: tuple[str, ...]
+    mode: str
     models: tuple[Compared, ...]
     deployed: int
 
     @property
+    def better(self) -> str:
+        """``higher`` or ``lower``: which values are better."""
+        return better(self.mode)
+
+    @property
     def figure(self) -> figures.Figure:
-        """The comparison as bars, the largest on top."""
+        """The comparison as bars, the best on top."""
         shown = [*reversed(self.models[:MAX_BARS])]
         labels = [each.label for each in shown]
         return figures.figure(
@@ -66,13 +76,13 @@ class Comparison:
                 figures.bars("when it was trained", labels, [each.trained for each in shown]),
                 figures.bars("in its last check", labels, [each.checked for each in shown]),
             ],
-            x=self.metric or "",
+            x=f"{self.metric} ({self.better} is better)" if self.metric else "",
             barmode="group",
             yaxis={"type": "category"},
         )
 
 
-def compare(registry: Registry, metric: str | None) -> Comparison:
+def compare(registry: Registry, metric: str | None, *, modes: Mapping[str, str]) -> Comparison:
     """Return the deployed models, side by side by one metric.
 
     Deployed is what has a Bento, is served, or has the alias ``production``.
@@ -80,6 +90,7 @@ def compare(registry: Registry, metric: str | None) -> Comparison:
     Args:
         registry: The versions of all projects.
         metric: The metric; by default the one that most of them have.
+        modes: What ``modes_of`` returned; the name of a metric that is not there says which way it is better.
     """
     deployed = [e for e in registry.entries if e.bento or e.serving or _IN_USE in e.aliases]
     counts = Counter(name for entry in deployed for name in {**entry.metrics, **_checked(entry)})
@@ -90,8 +101,22 @@ def compare(registry: Registry, metric: str | None) -> Comparison:
         for entry in deployed
         if chosen is not None and (chosen in entry.metrics or chosen in _checked(entry))
     ]
-    models.sort(key=_height, reverse=True)
-    return Comparison(chosen, tuple(metrics), tuple(models), len(deployed))
+    mode = mode_of(chosen or "", modes)
+    models.sort(key=lambda each: _place(each, mode))
+    return Comparison(chosen, tuple(metrics), mode, tuple(models), len(deployed))
+
+
+def modes_of(projects: Iterable[ProjectReport]) -> dict[str, str]:
+    """Return which way each metric is better, ``max`` or ``min``, where all projects that have it agree.
+
+    Args:
+        projects: The projects.
+    """
+    said: dict[str, set[str]] = {}
+    for each in projects:
+        for best in each.runs.best:
+            said.setdefault(best.metric, set()).add(best.mode)
+    return {metric: modes.pop() for metric, modes in said.items() if len(modes) == 1}
 
 
 def storage_bars(projects: Sequence[ProjectReport]) -> figures.Figure:
@@ -187,7 +212,9 @@ def _checked(entry: RegistryEntry) -> Mapping[str, float]:
     return entry.last_check.performance if entry.last_check is not None else {}
 
 
-def _height(each: Compared) -> float:
-    value = each.checked if each.checked is not None else each.trained
-    number = figures.number(value)
-    return float("-inf") if number is None else number
+def _place(each: Compared, mode: str) -> float:
+    """Return what the models are in order by, the best first and those without a number last."""
+    number = figures.number(each.checked if each.checked is not None else each.trained)
+    if number is None:
+        return math.inf
+    return -number if mode == "max" else number

@@ -24,7 +24,11 @@ def _analytics(request: Request) -> Response:
     return render(
         request,
         "analytics.html",
-        compared=analytics.compare(state.registry.get(since=since(request)), asked.get("metric")),
+        compared=analytics.compare(
+            state.registry.get(since=since(request)),
+            asked.get("metric"),
+            modes=analytics.modes_of(report.projects),
+        ),
         drift=heat_map(drift, across),
         drift_errors=drift.errors,
         across=ACROSS,

@@ -16,7 +16,7 @@ from mlops.reporting import registry
 from mlops.reporting.dashboard import analytics, heat_map
 from mlops.reporting.dashboard.heat_map import DriftCheck, DriftChecks
 from mlops.reporting.dashboard.server import DashboardServer
-from mlops.reporting.facts import CheckFacts, ProjectReport, RunsFacts, StorageFacts
+from mlops.reporting.facts import BestMetric, CheckFacts, ProjectReport, RunsFacts, StorageFacts
 from mlops.reporting.registry import Registry, RegistryEntry
 from mlops.reporting.report import StatusReport
 from tests.reporting.dashboard.serving import ask
@@ -44,6 +44,7 @@ def test_deployed_models_are_compared_by_the_metric_that_most_have() -> None:
             )
         ),
         None,
+        modes={},
     )
     assert compared.metric == "accuracy"
     assert compared.metrics == ("accuracy", "loss", "rmse")
@@ -57,11 +58,42 @@ def test_deployed_models_are_compared_by_the_metric_that_most_have() -> None:
 
 def test_a_metric_that_nobody_has_falls_back_and_nan_comes_last() -> None:
     found = Registry((entry("a", metrics={"r": float("nan")}), entry("b", metrics={"r": -5.0})))
-    compared = analytics.compare(found, "no such metric")
+    compared = analytics.compare(found, "no such metric", modes={})
     assert [each.entry.model for each in compared.models] == ["b", "a"]
     json.dumps(compared.figure, allow_nan=False)
-    nothing = analytics.compare(Registry((entry("a"),)), None)
+    nothing = analytics.compare(Registry((entry("a"),)), None, modes={})
     assert (nothing.metric, nothing.models, nothing.deployed) == (None, (), 1)
+
+
+def test_the_best_is_on_top_whichever_way_is_better() -> None:
+    found = Registry(
+        (
+            entry("a", metrics={"rmse": 3.0, "gain": 1.0}),
+            entry("b", metrics={"rmse": 2.0, "gain": 2.0}, last_check=checked(rmse=4.0)),
+            entry("c", metrics={"rmse": float("nan"), "gain": 0.0}),
+            entry("d", metrics={"rmse": 1.0, "gain": 3.0}),
+        )
+    )
+
+    def order(metric: str, modes: dict[str, str]) -> tuple[str, str]:
+        compared = analytics.compare(found, metric, modes=modes)
+        drawn = "".join(label[len("churn.")] for label in reversed(compared.figure["data"][0]["y"]))
+        assert drawn == "".join(each.entry.model for each in compared.models)
+        return drawn, compared.figure["layout"]["xaxis"]["title"]["text"]
+
+    assert order("rmse", {}) == ("dabc", "rmse (lower is better)")
+    assert order("gain", {}) == ("dbac", "gain (higher is better)")
+    # What projects say of their metrics goes before names, unless they contradict each other.
+    assert order("gain", said("min")) == ("cabd", "gain (lower is better)")
+    assert order("gain", said("min", "max")) == ("dbac", "gain (higher is better)")
+
+
+def said(*modes: str) -> dict[str, str]:
+    projects = (
+        ProjectReport(f"p{at}", runs=RunsFacts(best=(BestMetric("gain", mode, 1.0, "0" * 32, "run"),)))
+        for at, mode in enumerate(modes)
+    )
+    return analytics.modes_of(projects)
 
 
 def drift_check(label: str, day: str, share: float | None, **columns: bool) -> DriftCheck:
@@ -171,11 +203,11 @@ def test_the_page_shows_what_the_projects_hold(dashboard: DashboardServer, demo:
     assert str(demo) not in page
 
 
-@pytest.mark.parametrize("metric", ["precision", "epoch_loss", "loss"])
-def test_the_metric_can_be_chosen(dashboard: DashboardServer, metric: str) -> None:
+@pytest.mark.parametrize(("metric", "better"), [("precision", "higher"), ("epoch_loss", "lower")])
+def test_the_metric_can_be_chosen(dashboard: DashboardServer, metric: str, better: str) -> None:
     page = ask(dashboard, f"/analytics?metric={metric}&by=column").text
     assert f'<option value="{metric}" selected>' in page
-    assert f'<figcaption id="performance-plot-label">{metric} of deployed models' in page
+    assert f'<figcaption id="performance-plot-label">{metric} of deployed models: {better} is better<' in page
     assert {row[0] for row in rows(page, "drift-table")} == {"churn.classifier", "forecast.demand", "hostile"}
 
 
