@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mlops.lazy import exporter
 
 __version__ = "0.1.0"
 
@@ -50,9 +51,9 @@ _EXPORTS = {
         "WorkspaceNotFoundError",
     ),
 }
-_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+_NAMES = [name for names in _EXPORTS.values() for name in names]
 
-__all__ = ["__version__", *sorted(_MODULE_OF)]
+__all__ = ["__version__", *sorted(_NAMES)]
 
 if TYPE_CHECKING:
     from mlops.client import MLOpsClient as MLOpsClient
@@ -72,14 +73,8 @@ if TYPE_CHECKING:
     from mlops.workspace import WorkspaceManager as WorkspaceManager
 
 
-def __getattr__(name: str) -> Any:
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module 'mlops' has no attribute {name!r}")
-    value = getattr(import_module(module), name)
-    globals()[name] = value
-    return value
+__getattr__ = exporter(__name__, _EXPORTS)
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_MODULE_OF))
+    return sorted(set(globals()) | set(_NAMES))

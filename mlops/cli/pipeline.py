@@ -228,7 +228,7 @@ def _described(client: MLOpsClient, name: str) -> dict[str, Any]:
 
 def _steps_of(client: MLOpsClient, run_ids: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the step runs of runs, each run's in the order they started."""
-    from mlops.integrations.mlflow_tracking.runs import PARENT_TAG
+    from mlops.integrations.mlflow_tracking.run_record import PARENT_TAG
 
     found: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in run_ids}
     for run in client.list_runs(None, None, steps=True):

@@ -12,7 +12,8 @@ from mlops.client.command import run_invocation
 from mlops.client.restored import to_variable
 from mlops.integrations.mlflow_tracking import groups, processes
 from mlops.integrations.mlflow_tracking.invocation import Invocation, split
-from mlops.integrations.mlflow_tracking.runs import NAME_TAG, PARENT_TAG
+from mlops.integrations.mlflow_tracking.run_record import PARENT_TAG
+from mlops.integrations.mlflow_tracking.runs import NAME_TAG
 from mlops.lineage.recipe import Recipe
 from mlops.lineage.reproduction import Rerun
 from mlops.plugins import variables

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mlops.integrations.mlflow_tracking.queries import STEP_TAG
-from mlops.pipelines.outputs import DIRECTORY
+from mlops.pipelines.catalogue import DIRECTORY
 from mlops.pipelines.recording import REUSED_TAG, outputs_of
 
 if TYPE_CHECKING:

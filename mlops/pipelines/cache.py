@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlops.files import write_atomic
-from mlops.pipelines.outputs import DIRECTORY, Held, OutputStore, StoredOutput
+from mlops.pipelines.catalogue import DIRECTORY
+from mlops.pipelines.outputs import Held, OutputStore, StoredOutput
 from mlops.pipelines.source import code_hash
 from mlops.pipelines.step import Step
 from mlops.workspace.tools import ToolContext, create

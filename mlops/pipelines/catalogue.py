@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from mlops.files import write_atomic
-from mlops.pipelines.outputs import DIRECTORY
 from mlops.workspace.model import ProjectWorkspace
 
+DIRECTORY: Final = "pipelines"
 _DEFINITIONS: Final = "definitions"
 
 

@@ -16,12 +16,12 @@ from typing import Any, BinaryIO, Final, Protocol, cast
 
 from mlops.errors import DataIntegrityError, DataNotFoundError
 from mlops.integrations.mlflow_tracking.pickling import REFUSALS
+from mlops.pipelines.catalogue import DIRECTORY
 from mlops.pipelines.identity import identity_of
 from mlops.pipelines.kinds import kind_of, type_name
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.room import require_room
 
-DIRECTORY: Final = "pipelines"
 # Larger plain values are pickled: nobody reads them as text, and it is many times faster.
 _MAX_TEXT_ITEMS: Final = 10_000
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")

@@ -17,8 +17,7 @@ from mlops.integrations.dvc_data.ledger import FILE_NAME as LEDGER
 from mlops.integrations.mlflow_tracking.lineage import DEFINED_BY, data_link
 from mlops.integrations.mlflow_tracking.provenance import RECORDS
 from mlops.integrations.mlflow_tracking.queries import STEP_TAG
-from mlops.integrations.mlflow_tracking.run_record import PIPELINE_TAG
-from mlops.integrations.mlflow_tracking.runs import PARENT_TAG
+from mlops.integrations.mlflow_tracking.run_record import PARENT_TAG, PIPELINE_TAG
 from mlops.pipelines.cache import Record
 from mlops.pipelines.outputs import Held, OutputStore, StoredOutput
 from mlops.workspace import links

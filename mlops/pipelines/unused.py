@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlops.integrations.mlflow_tracking.leftovers import tag_values
-from mlops.pipelines.outputs import DIRECTORY, StoredOutput
+from mlops.pipelines.catalogue import DIRECTORY
+from mlops.pipelines.outputs import StoredOutput
 from mlops.pipelines.recording import OUTPUT_TAG, PARAMS_TAG
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from mlops.errors import DataIntegrityError, PipelineVersionError
 from mlops.files import write_atomic
-from mlops.pipelines.outputs import DIRECTORY
+from mlops.pipelines.catalogue import DIRECTORY
 from mlops.workspace import links
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import Link, ToolContext

@@ -21,13 +21,13 @@ from mlops.reporting.facts import ProjectReport, StorageFacts, Trouble
 from mlops.reporting.memory import FRESH_NANOSECONDS, MOST_PATHS, SEPARATOR, Memory, Remembered
 from mlops.reporting.reading import days, machine, storage
 from mlops.workspace import base
-from mlops.workspace.manager import WorkspaceManager
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext
 
 if TYPE_CHECKING:
     from mlops.reporting.reading.project import ProjectReading
     from mlops.reporting.servers import Servers
+    from mlops.workspace.manager import WorkspaceManager
 
 Progress = Callable[[int, int], object]
 

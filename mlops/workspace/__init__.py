@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlops.errors import WorkspaceError
+from mlops.lazy import exporter
 
 if TYPE_CHECKING:
     from mlops.workspace.bootstrap import BootstrapResult
@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BootstrapResult", "ProjectWorkspace", "WorkspaceError", "WorkspaceManager"]
 
-
-_MODULES = {"BootstrapResult": "bootstrap", "ProjectWorkspace": "model", "WorkspaceManager": "manager"}
-
-
-def __getattr__(name: str) -> Any:
-    # Lazily, so that the modules below the manager can be imported without it.
-    if name not in _MODULES:
-        raise AttributeError(f"module 'mlops.workspace' has no attribute {name!r}")
-    return getattr(import_module(f"mlops.workspace.{_MODULES[name]}"), name)
+__getattr__ = exporter(
+    __name__,
+    {
+        "mlops.workspace.bootstrap": ("BootstrapResult",),
+        "mlops.workspace.manager": ("WorkspaceManager",),
+        "mlops.workspace.model": ("ProjectWorkspace",),
+    },
+)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from mlops.integrations.mlflow_tracking.adapter import MLflowTracking
-from mlops.integrations.mlflow_tracking.runs import Run
+from typing import TYPE_CHECKING
+
+from mlops.lazy import exporter
+
+if TYPE_CHECKING:
+    from mlops.integrations.mlflow_tracking.adapter import MLflowTracking as MLflowTracking
+    from mlops.integrations.mlflow_tracking.runs import Run as Run
 
 __all__ = ["MLflowTracking", "Run"]
+
+__getattr__ = exporter(
+    __name__,
+    {
+        "mlops.integrations.mlflow_tracking.adapter": ("MLflowTracking",),
+        "mlops.integrations.mlflow_tracking.runs": ("Run",),
+    },
+)

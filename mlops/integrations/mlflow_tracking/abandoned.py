@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mlops.errors import DataNotFoundError
 from mlops.integrations.mlflow_tracking import processes
 from mlops.integrations.mlflow_tracking.processes import ProcessState
+from mlops.integrations.mlflow_tracking.run_record import PARENT_TAG
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking.adapter import MLflowTracking
-
-_PARENT_TAG: Final = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def _process_tags(
     """Return the tags that name the process: the run's own, else those of the nearest run above."""
     seen: set[str] = set()
     while processes.PID_TAG not in tags:
-        parent = tags.get(_PARENT_TAG)
+        parent = tags.get(PARENT_TAG)
         if parent is None or parent in seen:
             return {}
         seen.add(parent)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from mlops.integrations.mlflow_tracking.queries import PARTS, ModelRow
 from mlops.integrations.mlflow_tracking.run_query import RunQuery, in_order
 from mlops.integrations.mlflow_tracking.run_record import (
+    PARENT_TAG,
     PIPELINE_TAG,
     MetricPoint,
     dataset,
@@ -16,7 +17,6 @@ from mlops.integrations.mlflow_tracking.run_record import (
     record,
     restored,
 )
-from mlops.integrations.mlflow_tracking.runs import PARENT_TAG
 
 # What every kind of MLflow search accepts in one page.
 _PAGE: Final = 1000

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from mlops.integrations.mlflow_tracking.run_query import RunQuery
 from mlops.integrations.mlflow_tracking.run_record import (
+    PARENT_TAG,
     PIPELINE_TAG,
     MetricPoint,
     dataset,
@@ -25,7 +26,6 @@ from mlops.integrations.mlflow_tracking.run_record import (
     record,
     restored,
 )
-from mlops.integrations.mlflow_tracking.runs import PARENT_TAG
 from mlops.integrations.mlflow_tracking.store import reading
 
 # The alembic heads whose tables are read directly: MLflow 3.17.

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from mlops.integrations.mlflow_tracking.run_query import STATUSES
 
 PIPELINE_TAG: Final = "mlops.pipeline"
+PARENT_TAG: Final = "mlflow.parentRunId"
 _INPUT_CONTEXT: Final = "mlflow.data.context"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlops.errors import IntegrationError, MLOpsError
 from mlops.integrations.mlflow_tracking import patches, processes, provenance, routing
 from mlops.integrations.mlflow_tracking.recording import Recorder
+from mlops.integrations.mlflow_tracking.run_record import PARENT_TAG
 from mlops.integrations.mlflow_tracking.store import PROJECT_TAG, TOOL
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ FAILED: Final = "FAILED"
 KILLED: Final = "KILLED"
 NOTE_TAG: Final = "mlflow.note.content"
 NAME_TAG: Final = "mlflow.runName"
-PARENT_TAG: Final = "mlflow.parentRunId"
 
 
 def translated(tracking: MLflowTracking, operation: str) -> AbstractContextManager[None]:

@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from mlops.integrations.mlflow_tracking import MLflowTracking
 from mlops.integrations.mlflow_tracking.artifacts import files
-from mlops.integrations.mlflow_tracking.runs import NOTE_TAG, PARENT_TAG
+from mlops.integrations.mlflow_tracking.run_record import PARENT_TAG
+from mlops.integrations.mlflow_tracking.runs import NOTE_TAG
 from mlops.reporting import registry
 from mlops.reporting.dashboard import project_lineage
 from mlops.reporting.dashboard.opened import open_context, read

@@ -14,7 +14,7 @@ from mlops.files import locked, write_atomic
 from mlops.integrations.dvc_data.ledger import FILE_NAME as LEDGER
 from mlops.integrations.evidently_monitoring import alert_log, history, reference
 from mlops.integrations.evidently_monitoring.frames import TOOL as EVIDENTLY
-from mlops.pipelines.outputs import DIRECTORY
+from mlops.pipelines.catalogue import DIRECTORY
 from mlops.reporting.doctor.finding import SHOWN, Check, Finding
 from mlops.reporting.doctor.subject import Subject
 from mlops.reporting.wording import counted

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops import names
-from mlops.integrations.mlflow_tracking import MLflowTracking, metrics, queries, server, store
-from mlops.integrations.mlflow_tracking.recording import DATA_TAG_PREFIX
-from mlops.integrations.mlflow_tracking.versions import COPIED_FROM
+from mlops.integrations.mlflow_tracking import metrics, queries, server, store
+from mlops.integrations.mlflow_tracking.versions import COPIED_FROM, DATA
 from mlops.reporting.facts import Gap, RunsFacts
 from mlops.reporting.reading import days, runs, statements
 from mlops.reporting.reading.metric_modes import is_result
 from mlops.reporting.reading.runs import MetricRow, RunRow
 from mlops.workspace.tools import ToolContext
+
+if TYPE_CHECKING:
+    from mlops.integrations.mlflow_tracking import MLflowTracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def read_file(path: Path, context: ToolContext, *, modes: Mapping[str, str], fir
     """
     uri, project = context.settings.mlflow_tracking_uri, context.workspace.project_name
     if metrics.waiting(uri or store.database_uri(path)):
-        MLflowTracking(context).flush_store("collect")
+        _tracking(context).flush_store("collect")
     own_prefix = context.settings.bentoml_tag_prefix or names.default_tag_prefix(project)
     # A store of its own is all the project's; of a shared file one experiment is, and models with the prefix.
     experiment = None if uri is None else context.settings.mlflow_experiment_name or project
@@ -110,7 +112,7 @@ def read_server(context: ToolContext, *, modes: Mapping[str, str], first: date) 
     Raises:
         IntegrationError: The server cannot be reached, or refuses.
     """
-    tracking = MLflowTracking(context)
+    tracking = _tracking(context)
     known: dict[str, tuple[bool, bool]] = {}
     measured: list[MetricRow] = []
 
@@ -135,6 +137,13 @@ def read_server(context: ToolContext, *, modes: Mapping[str, str], first: date) 
     versions = [_from_server(row, known, tracking) for row in tracking.model_versions()]
     models = int(tracking.summary()["models"])
     return _tracked(replace(facts, best=best), models, versions, prefix=tracking.model_prefix, first=first)
+
+
+def _tracking(context: ToolContext) -> MLflowTracking:
+    """Return the adapter, which most reports need of no project, and whose import is long."""
+    from mlops.integrations.mlflow_tracking import MLflowTracking
+
+    return MLflowTracking(context)
 
 
 def _tracked(
@@ -186,9 +195,7 @@ def _from_server(
 
 def _origin(tags: Mapping[str, str]) -> tuple[bool, bool]:
     """Say whether tags name a data version, and whether a commit."""
-    return any(key.startswith(DATA_TAG_PREFIX) for key in tags), any(
-        key in tags for key in statements.COMMITS
-    )
+    return any(key.startswith(DATA) for key in tags), any(key in tags for key in statements.COMMITS)
 
 
 def _milliseconds(moment: Any) -> int | None:
