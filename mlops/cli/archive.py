@@ -10,6 +10,7 @@ import typer
 from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json
 from mlops.cli.progress import bytes_bar
+from mlops.plurals import counted
 
 app = typer.Typer()
 
@@ -38,8 +39,8 @@ def export(
     if json:
         print_json({"project_name": project, **facts})
         return
-    size = human_bytes(facts["bytes"])
-    typer.echo(f"{project}: {path} ({facts['files']} files, {human_bytes(facts['content_bytes'])} in {size})")
+    files, content = counted(facts["files"], "file"), human_bytes(facts["content_bytes"])
+    typer.echo(f"{project}: {path} ({files}, {content} in {human_bytes(facts['bytes'])})")
     for note in facts["left_out"]:
         typer.echo(f"Left out: {note}", err=True)
 

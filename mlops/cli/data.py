@@ -10,6 +10,7 @@ import typer
 from mlops.cli.arguments import ProjectOption
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
 from mlops.cli.progress import bytes_bar
+from mlops.plurals import counted
 
 if TYPE_CHECKING:
     from mlops.client import MLOpsClient
@@ -63,8 +64,8 @@ def push(
         print_json(result.to_dict())
     else:
         typer.echo(
-            f"{_count(result.objects, 'object')} sent ({human_bytes(result.bytes)}); "
-            f"the remote holds {_count(len(result.versions), 'version')}"
+            f"{counted(result.objects, 'object')} sent ({human_bytes(result.bytes)}); "
+            f"the remote holds {counted(len(result.versions), 'version')}"
         )
 
 
@@ -167,7 +168,7 @@ def verify(context: typer.Context, project: ProjectOption = None, json: JsonOpti
             for name in names:
                 typer.echo(f"{title}: {name}")
         typer.echo(
-            f"{_count(result.objects, 'object')} read: {'all whole' if result.ok else 'not all whole'}"
+            f"{counted(result.objects, 'object')} read: {'all whole' if result.ok else 'not all whole'}"
         )
         if not result.ok:
             typer.echo("Hint: mlops data push --repair mends what a whole copy is left of", err=True)
@@ -191,12 +192,12 @@ def gc(
     if result.versions:
         _print_versions(list(result.versions), json=False)
     would = "would be " if result.dry_run else ""
-    freed = f"{human_bytes(result.bytes)} ({_count(result.objects, 'file')}) in the cache"
+    freed = f"{human_bytes(result.bytes)} ({counted(result.objects, 'file')}) in the cache"
     if remote:
         freed += (
-            f", {human_bytes(result.remote_bytes)} ({_count(result.remote_objects, 'object')}) in the remote"
+            f", {human_bytes(result.remote_bytes)} ({counted(result.remote_objects, 'object')}) in the remote"
         )
-    removed = f"{_count(len(result.versions), 'version')} {would}removed, {result.kept} kept"
+    removed = f"{counted(len(result.versions), 'version')} {would}removed, {result.kept} kept"
     typer.echo(f"{removed}; {would}freed: {freed}")
     if result.dry_run and (result.objects or result.remote_objects or result.versions):
         typer.echo("Nothing was changed; --yes does it")
@@ -272,7 +273,3 @@ def _print_diff(found: DataDiff) -> None:
     ]
     if rows:
         print_table(("table", "rows", "rows added", "rows removed", "columns"), rows)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from mlops.cli.arguments import Project, ProjectOrAll
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table, printable
+from mlops.plurals import counted
 from mlops.reporting.formatting import ago
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def _texts(entry: RegistryEntry) -> dict[str, Any]:
         if check is None
         else {
             "snapshot": f"{check.snapshot_id} of {check.checked_at:%Y-%m-%d %H:%M:%S} UTC",
-            "drift": f"{check.n_drifted} of {check.n_compared} columns"
+            "drift": f"{check.n_drifted} of {counted(check.n_compared, 'column')}"
             + (": drift" if check.drift_detected else ""),
             **{name: f"{value:.6g}" for name, value in check.performance.items()},
         },

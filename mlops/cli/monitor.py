@@ -18,6 +18,7 @@ from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 from mlops.errors import ConfigError, DataNotFoundError
 from mlops.integrations.evidently_monitoring.watch import EVERY_SECONDS, WINDOW_ROWS
+from mlops.plurals import counted
 
 if TYPE_CHECKING:
     from mlops.client import MLOpsClient
@@ -239,7 +240,8 @@ def _print_alerts(alerts: Sequence[Alert]) -> None:
 def _verdict(result: MonitoringResult) -> str:
     drift = "drift" if result.drift_detected else "no drift"
     return (
-        f"{result.rows} rows, {drift}: {result.n_drifted} of {result.n_compared} columns drifted, "
+        f"{counted(result.rows, 'row')}, {drift}: "
+        f"{result.n_drifted} of {counted(result.n_compared, 'column')} drifted, "
         f"{result.missing_share:.1%} of the cells are missing"
     )
 

@@ -8,6 +8,7 @@ import typer
 
 from mlops.cli.arguments import Deleted, Project
 from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
+from mlops.plurals import counted
 from mlops.workspace.model import DIRECTORIES
 
 app = typer.Typer()
@@ -79,7 +80,7 @@ def show(context: typer.Context, project: Project, json: JsonOption = False) -> 
     status["total"] = human_bytes(status.pop("total_bytes"))
     for directory in DIRECTORIES:
         files, size = statistics[f"{directory}_files"], statistics[f"{directory}_bytes"]
-        status[f"{directory}_path"] += f"  ({files} files, {human_bytes(size)})"
+        status[f"{directory}_path"] += f"  ({counted(files, 'file')}, {human_bytes(size)})"
     print_table(
         ("setting", "value"), [(key, value) for key, value in status.items() if value not in (None, {}, [])]
     )

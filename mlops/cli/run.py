@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 from mlops.cli.arguments import ProjectOrOwn
 from mlops.cli.output import manager_of
 from mlops.errors import ConfigError, WorkspaceNotFoundError
+from mlops.plurals import counted
 
 app = typer.Typer()
 
@@ -72,11 +73,8 @@ def run(
         raise typer.Exit(code) from error
     if not quiet:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(result.runs.items()))
-        total = sum(result.runs.values())
-        typer.echo(
-            f"mlops: {total} {'run' if total == 1 else 'runs'} in {name}{f' ({counts})' if counts else ''}",
-            err=True,
-        )
+        total = counted(sum(result.runs.values()), "run")
+        typer.echo(f"mlops: {total} in {name}{f' ({counts})' if counts else ''}", err=True)
         for run_id, status in result.corrected.items():
             typer.echo(f"mlops: run {run_id} was cut off and is {status} now", err=True)
         if result.running:

@@ -18,6 +18,7 @@ import typer
 from mlops.cli.arguments import Project, Projects
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 from mlops.errors import ScheduleError
+from mlops.plurals import counted
 
 if TYPE_CHECKING:
     from mlops.scheduling.history import JobRun
@@ -95,7 +96,8 @@ def start(
         for scheduler in schedulers:
             started.enter_context(scheduler)
         count = sum(len(scheduler.list()) for scheduler in schedulers)
-        typer.echo(f"Running {count} schedules of {len(schedulers)} projects (Ctrl-C stops)")
+        running = f"{counted(count, 'schedule')} of {counted(len(schedulers), 'project')}"
+        typer.echo(f"Running {running} (Ctrl-C stops)")
         sys.stdout.flush()
         stopping.wait()
         typer.echo("Stopping; running jobs end first (Ctrl-C again ends them)", err=True)

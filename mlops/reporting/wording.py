@@ -6,6 +6,8 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Final
 
+from mlops.plurals import counted as counted
+
 # What turns the direction of the text around it, so that a name reads as another: Unicode's explicit
 # embeddings, overrides and isolates (UAX #9), and the marks of direction.
 _DIRECTIONS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
@@ -39,11 +41,6 @@ def moment(time: datetime | None) -> str:
 def share(value: float | None) -> str:
     """Return a share of 0 to 1 in percent; a dash for none."""
     return "-" if value is None else f"{100 * value:.0f} %"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, such as ``1 run`` or ``3 runs``."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def better(mode: str) -> str:

@@ -51,7 +51,7 @@ def test_alerts_of_one_project_or_all_are_listed_newest_first(mlops: Run) -> Non
     assert listed(mlops) == everything
     assert listed(mlops, "churn") == everything[1:]
     table = mlops("alerts", "list")[1]
-    assert table.count("1 of 1 columns drifted (100%; alert at 50%)") == 3
+    assert table.count("1 of 1 column drifted (100%; alert at 50%)") == 3
     assert "fraud" in table
     code, _, err = mlops("alerts", "list", "nowhere")
     assert code == 1

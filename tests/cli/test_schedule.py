@@ -101,7 +101,7 @@ def test_start_runs_until_a_signal_and_lets_jobs_end(
         process.kill()
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    assert "Running 1 schedules of 1 projects" in out
+    assert "Running 1 schedule of 1 project " in out
     marks = Path("mark").read_text()
     assert len(marks) % 2 == 0, "a job was cut off"
     assert scheduler.history()[-1].status == "FINISHED"

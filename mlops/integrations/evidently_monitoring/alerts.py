@@ -9,6 +9,7 @@ from typing import Final
 
 from mlops.integrations.evidently_monitoring.results import Alert, ColumnDrift, Measured
 from mlops.integrations.evidently_monitoring.thresholds import Thresholds
+from mlops.plurals import counted
 
 # Lower is better for these; for every other metric higher is.
 ERRORS: Final = frozenset({"mae", "rmse", "mape"})
@@ -105,13 +106,8 @@ def judge(
     elif findings.missing_columns:
         names = ", ".join(findings.missing_columns[:10])
         count = len(findings.missing_columns)
-        alert(
-            "schema",
-            "missing_columns",
-            float(count),
-            0.0,
-            f"{count} {'column' if count == 1 else 'columns'} of the reference not in the batch: {names}",
-        )
+        message = f"{counted(count, 'column')} of the reference not in the batch: {names}"
+        alert("schema", "missing_columns", float(count), 0.0, message)
     missing, limit = findings.missing_share, limits.missing_share
     if findings.rows and limit is not None and missing > limit:
         alert(
@@ -162,7 +158,7 @@ def _drift(findings: Findings, limits: Thresholds, judgement: Judgement, alert: 
             "drift.share",
             findings.drift_share,
             limits.drift_share,
-            f"{findings.n_drifted} of {findings.n_compared} columns drifted "
+            f"{findings.n_drifted} of {counted(findings.n_compared, 'column')} drifted "
             f"({findings.drift_share:.0%}; alert at {limits.drift_share:.0%})",
         )
     for column, limit in limits.columns.items():

@@ -14,6 +14,7 @@ from mlops.integrations.evidently_monitoring import embeddings, text_statistics
 from mlops.integrations.evidently_monitoring.frames import duplicated
 from mlops.integrations.evidently_monitoring.schema import OTHER, ColumnKind, ColumnSchema
 from mlops.integrations.evidently_monitoring.text_statistics import Vocabulary
+from mlops.plurals import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -218,9 +219,8 @@ def _column(
     if unseen.any():
         examples = ", ".join(repr(value) for value in labels[unseen].unique()[:3])
         if count:
-            result.warnings.append(
-                f"column {name!r}: {count} values are not in the reference's categories ({examples})"
-            )
+            outside = f"{counted(count, 'value')} outside of the reference's categories"
+            result.warnings.append(f"column {name!r}: {outside} ({examples})")
         if 0 < count < MIN_UNSEEN and count < compared.notna().sum():
             compared = compared.mask(unseen, None)
     return {name: compared}

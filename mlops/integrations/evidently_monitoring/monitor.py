@@ -29,6 +29,7 @@ from mlops.integrations.evidently_monitoring.results import Measured, Monitoring
 from mlops.integrations.evidently_monitoring.retention import Retention
 from mlops.integrations.evidently_monitoring.schema import ReferenceData
 from mlops.integrations.evidently_monitoring.thresholds import Thresholds
+from mlops.plurals import counted
 from mlops.workspace.model import ProjectWorkspace, now
 
 if TYPE_CHECKING:
@@ -248,11 +249,12 @@ class Check:
             found.append("the batch has no rows, so nothing could be checked")
         elif len(frame) < checks.SMALL_BATCH:
             found.append(
-                f"small batch: {len(frame)} rows say little, only large differences can be told from chance "
-                f"(at least {checks.SMALL_BATCH} are advised)"
+                f"small batch: with {counted(len(frame), 'row')} only large differences can be told from "
+                f"chance (at least {checks.SMALL_BATCH} are advised)"
             )
         if self.reference.rows < checks.SMALL_BATCH:
-            found.append(f"small reference: {self.reference.rows} rows say little about the distribution")
+            known = counted(self.reference.rows, "row")
+            found.append(f"small reference: {known} cannot say much about the distribution")
         set_for = self.reference.model_version
         if self.model_version and set_for and self.model_version != set_for:
             found.append(

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from mlops.files import human_bytes
 from mlops.reporting.facts import plain
 from mlops.reporting.formatting import ago, duration, instant, number, percent
-from mlops.reporting.wording import one_line
+from mlops.reporting.wording import counted, one_line
 
 if TYPE_CHECKING:
     from mlops.reporting.report import StatusReport
@@ -87,6 +87,7 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "ago": ago,
         "bytes": human_bytes,
+        "counted": counted,
         "duration": duration,
         "number": number,
         "percent": percent,

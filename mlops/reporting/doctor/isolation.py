@@ -19,6 +19,7 @@ from mlops.integrations.mlflow_tracking import MLflowTracking, server
 from mlops.reporting.doctor.finding import SHOWN, Check, Finding, named
 from mlops.reporting.doctor.subject import Subject
 from mlops.reporting.doctor.tree import Identity, Tree
+from mlops.reporting.wording import counted
 from mlops.workspace.model import ProjectWorkspace
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -60,7 +61,7 @@ def conflicts(subjects: Sequence[Subject]) -> Iterator[Finding]:
         mine, theirs = pairs[0]
         places = {each.what: each.place for each, _ in pairs}
         same = "is also" if mine.parts == theirs.parts else "overlaps with"
-        more = f"; so it is with {len(places) - 1} more places" if len(places) > 1 else ""
+        more = f"; so it is with {counted(len(places) - 1, 'more place')}" if len(places) > 1 else ""
         yield Finding(
             project,
             Check.SHARED,

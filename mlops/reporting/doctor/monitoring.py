@@ -185,7 +185,8 @@ def _pointer(subject: Subject, references: ReferenceStore, error: DataIntegrityE
             _set_aside(file, workspace.monitoring_path)
             content = {"schema_version": SCHEMA_VERSION, "current": current}
             write_atomic(file, json.dumps(content, indent=1))
-        return f"it was made again from the history of references, with {len(current)} entries"
+        entries = counted(len(current), "reference")
+        return f"it was made again from the history of references, with {entries}"
 
     return subject.finding(
         Check.REFERENCE,

@@ -19,6 +19,7 @@ from mlops.integrations.dvc_data.vault import Vault
 from mlops.integrations.mlflow_tracking import MLflowTracking, provenance, queries, store
 from mlops.reporting.doctor.finding import SHOWN, Check, Finding
 from mlops.reporting.doctor.subject import Subject
+from mlops.reporting.wording import counted
 from mlops.workspace import links
 from mlops.workspace.model import ProjectWorkspace
 
@@ -135,7 +136,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
         kinds = ", ".join(sorted({kind for _, kind, _ in rest}))
         yield subject.finding(
             Check.SECRET,
-            f"{len(rest)} more places of {subject.project} hold secrets: {kinds}",
+            f"Secrets are in {counted(len(rest), 'more place')} of {subject.project}: {kinds}",
             f"{_CHANGE_IT} {_REMOVE}",
             places=[place for place, _, _ in rest],
         )
