@@ -189,10 +189,16 @@ def test_files_of_models_that_are_gone_and_artifacts_without_a_run(ward: Path) -
     shutil.rmtree(model)
     (lost,) = reported(ward, "missing-model-files")
     assert lost.details["models"] == ["models:/churn.classifier/2"]
-    (root / ("0" * 32) / "artifacts").mkdir(parents=True)
+    # As mlflow gc leaves the directory of a run that it removed.
+    of_run, of_model = root / ("0" * 32), root / "models" / f"m-{'0' * 32}"
+    (of_run / "artifacts").mkdir(parents=True)
+    reported(ward, "missing-model-files")
+    (of_run / "artifacts" / "notes.txt").write_text("notes")
+    of_model.mkdir()
+    (of_model / "MLmodel").write_text("flavors: {}\n")
     _, orphans = reported(ward, "missing-model-files", "orphaned-artifacts")
     assert not orphans.problem
-    assert orphans.details["paths"] == [str(root / ("0" * 32))]
+    assert orphans.details["paths"] == [str(of_run), str(of_model)]
 
 
 def _logged_by(base: Path, model_id: str) -> str:

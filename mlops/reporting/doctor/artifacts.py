@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from mlops.integrations.mlflow_tracking import MLflowTracking, store
+from mlops.integrations.mlflow_tracking.leftovers import leftovers
 from mlops.integrations.mlflow_tracking.versions import local_path, model_id_in
 from mlops.reporting.doctor.finding import SHOWN, Check, Finding, named
 from mlops.reporting.doctor.subject import Subject
-from mlops.reporting.wording import counted
 from mlops.workspace.model import METADATA_FILE
 
 # The states of a logged model (mlflow/protos/service_pb2.pyi, LoggedModelStatus).
@@ -21,7 +20,6 @@ _PENDING: Final = 1
 _READY: Final = 2
 # A model may be logged outside of any run; it is not written for so long.
 _WRITTEN_SECONDS: Final = 86_400.0
-_RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def findings(subject: Subject, tracking: MLflowTracking, connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -35,7 +33,7 @@ def findings(subject: Subject, tracking: MLflowTracking, connection: sqlite3.Con
     yield from _locations(subject, connection)
     yield from _models(subject, connection)
     yield from _unfinished(subject, tracking, connection)
-    yield from _orphans(subject, connection)
+    yield from _orphans(subject, tracking)
 
 
 def _locations(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -154,20 +152,14 @@ def _is_gone(location: str) -> bool:
     return path is not None and path.is_absolute() and not (path.is_dir() and any(path.iterdir()))
 
 
-def _orphans(subject: Subject, connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Yield artifacts of runs that the database does not have."""
-    runs = {str(run) for (run,) in connection.execute("SELECT run_uuid FROM runs")}
-    root = store.artifact_root(subject.workspace)
-    found = [
-        path
-        for path in sorted(root.glob("*/*"))
-        if _RUN_ID.fullmatch(path.name) and path.name not in runs and path.is_dir()
-    ]
+def _orphans(subject: Subject, tracking: MLflowTracking) -> Iterator[Finding]:
+    """Yield artifacts of runs and logged models that the database does not have."""
+    found = leftovers(tracking, operation="doctor").orphaned
     if found:
         yield subject.finding(
             Check.ARTIFACTS,
-            f"The database does not have {counted(len(found), 'run')} with artifacts: {named(found)}",
-            "if nobody needs them, remove them; a run that was deleted for good leaves none",
+            f"No run or logged model of the database has the artifacts in {named(found)}",
+            "if nobody needs them, remove them; mlops usage --gc says how much they take",
             problem=False,
             paths=[str(path) for path in found[:SHOWN]],
         )
