@@ -124,7 +124,7 @@ class CheckVerbs(ProjectSession):
         self,
         df: Any,
         *,
-        on_alert: Callable[[Sequence[Alert]], object] | None,
+        on_alert: Callable[[Sequence[Alert]], object] | None = None,
         metadata: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> MonitoringResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -50,11 +49,9 @@ class WatchVerbs(CheckVerbs):
         """
         act = alerting.action(self, on_alert, operation="watch_predictions")
 
-        def tell(alerts: Sequence[Alert]) -> None:
+        def log(alerts: Sequence[Alert]) -> None:
             values = {alert.metric: alert.value for alert in alerts}
             alerting.log(self, model=alerts[0].model, metrics=values, alerts=alerts)
-            if act is not None:
-                act(alerts)
 
         return Watch(
             self.monitoring,
@@ -62,7 +59,8 @@ class WatchVerbs(CheckVerbs):
             every=every,
             window=window,
             thresholds=thresholds,
-            check=functools.partial(self._check, on_alert=act),
-            tell=tell,
+            check=self._check,
+            log=log,
+            on_alert=act,
             on_check=on_check,
         )

@@ -234,9 +234,13 @@ def test_the_hook_of_a_user_may_fail_and_may_stop_the_watch(monitoring: Evidentl
     def fail(alerts: Any) -> None:
         raise RuntimeError("hook")
 
-    with monitoring.watch("clf", every=0.05, window=50, thresholds=limits, on_alert=fail) as watch:
-        until(lambda: watch.checks == 3)
-    # The check that raised the alert was made and is not made again.
+    found: list[Any] = []
+    options: dict[str, Any] = {"window": 50, "thresholds": limits, "on_alert": fail}
+    with monitoring.watch("clf", every=0.05, on_check=found.append, **options) as watch:
+        until(lambda: watch.checks == 4)
+    # The check that raised the alert was told first, and is not made again.
+    assert found[0].rows == 50
+    assert isinstance(found[1], RuntimeError)
     assert len(monitoring.history("clf")) == 4
 
     served(monitoring, 200, first=200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -206,7 +205,6 @@ class AlertVerbs:
             ReferenceDataError: There is no reference to compare with.
             ConfigError: A threshold or a number makes no sense.
         """
-        act = on_alert or (lambda alerts: None)
         monitoring = cast("EvidentlyMonitoring", self)
         return Watch(
             monitoring,
@@ -214,8 +212,8 @@ class AlertVerbs:
             every=every,
             window=window,
             thresholds=thresholds,
-            check=functools.partial(monitoring.monitor, on_alert=on_alert),
-            tell=act,
+            check=monitoring.monitor,
+            on_alert=on_alert,
             on_check=on_check,
         )
 

@@ -44,7 +44,8 @@ class Watch:
         window: Rows of one version of the model that are checked together.
         thresholds: Thresholds by name that win over those of ``workspace.yaml``.
         check: Makes a check, with the arguments of ``EvidentlyMonitoring.monitor``.
-        tell: Called with new alerts that no check found: of silence.
+        log: Called first with new alerts that no check found: of silence.
+        on_alert: Called with new alerts, of checks and of silence; last, since it may take its time or fail.
         on_check: Called with each result, and with the error of a look that failed.
 
     Attributes:
@@ -63,7 +64,8 @@ class Watch:
         window: int,
         thresholds: Mapping[str, Any] | None,
         check: Callable[..., MonitoringResult],
-        tell: Callable[[Sequence[Alert]], object],
+        log: Callable[[Sequence[Alert]], object] | None = None,
+        on_alert: Callable[[Sequence[Alert]], object] | None = None,
         on_check: Callable[[MonitoringResult | BaseException], object] | None = None,
     ) -> None:
         self._workspace = monitoring.workspace
@@ -91,7 +93,8 @@ class Watch:
         self._size = window
         self._thresholds = thresholds
         self._check = check
-        self._tell = tell
+        self._log = log
+        self._on_alert = on_alert
         self._on_check = on_check
         self._windows: PredictionWindows | None = None
         self._silent: bool | None = None
@@ -173,6 +176,8 @@ class Watch:
             self.checks += 1
             if self._on_check is not None:
                 self._on_check(result)
+            if self._on_alert is not None and result.new_alerts:
+                self._on_alert(result.new_alerts)
         self._look_for_silence(self._windows.last or self._since)
         self._monitoring.deliver_alerts()
 
@@ -193,8 +198,9 @@ class Watch:
         if silent != self._silent:
             new = self._monitoring.report_silence(self.model, since=last, thresholds=self._thresholds)
             self._silent = silent
-            if new:
-                self._tell(new)
+            for each in (self._log, self._on_alert):
+                if each is not None and new:
+                    each(new)
 
     def _prediction_column(self, version: str) -> str:
         reference = self._monitoring.reference(f"{self.model}:{version}")
