@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlops.cli.arguments import Project, ProjectOrAll
-from mlops.cli.output import JsonOption, manager_of, print_json, print_table
+from mlops.cli.output import JsonOption, manager_of, print_json, print_table, say
 
 app = typer.Typer()
 alerts = typer.Typer(no_args_is_help=True)
@@ -50,9 +50,9 @@ def list_alerts(
         for name, alert in found:
             for url, error in alert.undelivered.items():
                 reason = error or "not tried yet"
-                typer.echo(f"{name}: {url} was not told of {alert.id}: {reason}", err=True)
+                say(f"{name}: {url} was not told of {alert.id}: {reason}", err=True)
     for where, error in errors.items():
-        typer.echo(f"Not everything could be read: {where}: {error}", err=True)
+        say(f"Not everything could be read: {where}: {error}", err=True)
 
 
 @alerts.command()
@@ -74,7 +74,7 @@ def ack(
         print_json({"project": project, **alert.to_dict()})
     else:
         state = "acknowledged" if alert.cleared_at is None else "acknowledged, and clear since"
-        typer.echo(f"{alert.id} is {state}: {alert.message}")
+        say(f"{alert.id} is {state}: {alert.message}")
 
 
 @app.callback()

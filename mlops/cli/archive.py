@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mlops.cli.arguments import Project
-from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json
+from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, say
 from mlops.cli.progress import bytes_bar
 from mlops.plurals import counted
 
@@ -40,9 +40,9 @@ def export(
         print_json({"project_name": project, **facts})
         return
     files, content = counted(facts["files"], "file"), human_bytes(facts["content_bytes"])
-    typer.echo(f"{project}: {path} ({files}, {content} in {human_bytes(facts['bytes'])})")
+    say(f"{project}: {path} ({files}, {content} in {human_bytes(facts['bytes'])})")
     for note in facts["left_out"]:
-        typer.echo(f"Left out: {note}", err=True)
+        say(f"Left out: {note}", err=True)
 
 
 @app.command(name="import")
@@ -63,9 +63,9 @@ def import_(
     if json:
         print_json({**workspace.to_dict(), "left_out": _facts(file, "import_workspace")["left_out"]})
         return
-    typer.echo(f"{workspace.project_name}: {workspace.root_path}")
+    say(f"{workspace.project_name}: {workspace.root_path}")
     for note in _facts(file, "import_workspace")["left_out"]:
-        typer.echo(f"Not in the file: {note}", err=True)
+        say(f"Not in the file: {note}", err=True)
 
 
 @app.command()
@@ -75,7 +75,7 @@ def rename(context: typer.Context, old: Project, new: str, json: JsonOption = Fa
     if json:
         print_json(workspace.to_dict())
     else:
-        typer.echo(f"{old} is now {new}: {workspace.root_path}")
+        say(f"{old} is now {new}: {workspace.root_path}")
 
 
 @app.command()
@@ -93,7 +93,7 @@ def clone(
     if json:
         print_json(workspace.to_dict())
     else:
-        typer.echo(f"{new}: {workspace.root_path}")
+        say(f"{new}: {workspace.root_path}")
 
 
 def _facts(path: Path, operation: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops.cli.arguments import ProjectOption
-from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
+from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table, say
 from mlops.cli.progress import bytes_bar
 from mlops.plurals import counted
 
@@ -63,7 +63,7 @@ def push(
     if json:
         print_json(result.to_dict())
     else:
-        typer.echo(
+        say(
             f"{counted(result.objects, 'object')} sent ({human_bytes(result.bytes)}); "
             f"the remote holds {counted(len(result.versions), 'version')}"
         )
@@ -106,7 +106,7 @@ def status(context: typer.Context, project: ProjectOption = None, json: JsonOpti
         print_json([item.to_dict() for item in found])
         return
     if not found:
-        typer.echo("No datasets. Version one with: mlops data add PATH")
+        say("No datasets. Version one with: mlops data add PATH")
         return
     rows = [
         (
@@ -166,12 +166,10 @@ def verify(context: typer.Context, project: ProjectOption = None, json: JsonOpti
             ("lost in the remote", result.gaps),
         ):
             for name in names:
-                typer.echo(f"{title}: {name}")
-        typer.echo(
-            f"{counted(result.objects, 'object')} read: {'all whole' if result.ok else 'not all whole'}"
-        )
+                say(f"{title}: {name}")
+        say(f"{counted(result.objects, 'object')} read: {'all whole' if result.ok else 'not all whole'}")
         if not result.ok:
-            typer.echo("Hint: mlops data push --repair mends what a whole copy is left of", err=True)
+            say("Hint: mlops data push --repair mends what a whole copy is left of", err=True)
     if not result.ok:
         raise typer.Exit(GATE_FAILED)
 
@@ -198,9 +196,9 @@ def gc(
             f", {human_bytes(result.remote_bytes)} ({counted(result.remote_objects, 'object')}) in the remote"
         )
     removed = f"{counted(len(result.versions), 'version')} {would}removed, {result.kept} kept"
-    typer.echo(f"{removed}; {would}freed: {freed}")
+    say(f"{removed}; {would}freed: {freed}")
     if result.dry_run and (result.objects or result.remote_objects or result.versions):
-        typer.echo("Nothing was changed; --yes does it")
+        say("Nothing was changed; --yes does it")
 
 
 @data.callback()
@@ -229,7 +227,7 @@ def _print_versions(versions: list[DataVersion], *, json: bool) -> None:
         print_json([version.to_dict() for version in versions])
         return
     if not versions:
-        typer.echo("No versions. Add one with: mlops data add PATH")
+        say("No versions. Add one with: mlops data add PATH")
         return
     rows: list[tuple[Any, ...]] = [
         (
@@ -249,11 +247,11 @@ def _print_versions(versions: list[DataVersion], *, json: bool) -> None:
 def _print_diff(found: DataDiff) -> None:
     for title, names in (("added", found.added), ("removed", found.removed), ("changed", found.changed)):
         for name in names[:_MAX_NAMES]:
-            typer.echo(f"{title}: {name}")
+            say(f"{title}: {name}")
         if len(names) > _MAX_NAMES:
-            typer.echo(f"{title}: and {len(names) - _MAX_NAMES} more; --json lists them all")
+            say(f"{title}: and {len(names) - _MAX_NAMES} more; --json lists them all")
     if found.same:
-        typer.echo("no difference")
+        say("no difference")
     rows = [
         (
             table.file,

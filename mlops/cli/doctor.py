@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops.cli.arguments import ProjectOrAll
-from mlops.cli.output import JsonOption, manager_of, print_json
+from mlops.cli.output import JsonOption, manager_of, print_json, say
 
 if TYPE_CHECKING:
     from mlops.reporting.doctor import Finding
@@ -51,9 +51,9 @@ def doctor(
     manager = manager_of(context)
     if rebuild:
         for name, rebuilt in rebuild_links(manager, project).items():
-            typer.echo(f"rebuilt: {name}: {rebuilt.links} links", err=json)
+            say(f"rebuilt: {name}: {rebuilt.links} links", err=json)
             for tool, error in rebuilt.errors.items():
-                typer.echo(
+                say(
                     f"  {tool} could not be read, so of its links only the old ones are kept: {error}",
                     err=True,
                 )
@@ -62,7 +62,7 @@ def doctor(
     if json:
         print_json([finding.to_dict() for finding in findings])
     elif not findings:
-        typer.echo(f"Nothing is wrong with {project or manager.base_path}.")
+        say(f"Nothing is wrong with {project or manager.base_path}.")
     else:
         _print(findings)
     if any(finding.problem and not finding.fixed for finding in findings):
@@ -79,15 +79,13 @@ def _print(findings: Sequence[Finding]) -> None:
 
     marks = ["fixed" if finding.fixed else "problem" if finding.problem else "note" for finding in findings]
     for mark, finding in zip(marks, findings, strict=True):
-        typer.echo(
-            f"{mark}: {finding.project or 'all projects'}: {one_line(finding.message)} [{finding.check}]"
-        )
+        say(f"{mark}: {finding.project or 'all projects'}: {one_line(finding.message)} [{finding.check}]")
         if not finding.fixed:
-            typer.echo(f"  {one_line(finding.hint)}")
+            say(f"  {one_line(finding.hint)}")
     counts = Counter(marks)
     told = [counted(counts[mark], mark) for mark in ("problem", "note") if counts[mark]]
     told += [f"{counts['fixed']} fixed"] if counts["fixed"] else []
     left = [finding for finding in findings if not finding.fixed]
     fixable = sum(finding.fixable for finding in left)
     which = f"{fixable} of them" if fixable < len(left) else "it" if fixable == 1 else "them all"
-    typer.echo(f"{', '.join(told)}{f'; --fix puts {which} right' if fixable else ''}.")
+    say(f"{', '.join(told)}{f'; --fix puts {which} right' if fixable else ''}.")

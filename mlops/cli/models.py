@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from mlops.cli.arguments import Project, ProjectOrAll
-from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table, printable
+from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table, say
 from mlops.plurals import counted
 from mlops.reporting.formatting import ago
 
@@ -102,7 +102,7 @@ def list_models(
         columns = ("model", "version", "aliases", "framework", "size", "performance", "drift", "bento")
         print_table((*(() if project else ("project",)), *columns, "serving", "run", "created (UTC)"), rows)
     for where, error in found.errors.items():
-        typer.echo(f"Not everything could be read: {where}: {printable(error)}", err=True)
+        say(f"Not everything could be read: {where}: {error}", err=True)
     if project and found.errors:
         raise typer.Exit(1)
 
@@ -155,7 +155,7 @@ def promote(
     before = client.tracking.models.aliases(name).get(alias)
     promoted = client.promote(name, alias, version=version)
     was = f", before it was version {before}" if before not in (None, promoted.version) else ""
-    typer.echo(f"{promoted.full_name}:{promoted.version} is {alias} now{was}")
+    say(f"{promoted.full_name}:{promoted.version} is {alias} now{was}")
 
 
 @app.command()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,6 +10,8 @@ import typer
 
 from mlops.errors import ConfigError
 from mlops.files import human_bytes as human_bytes
+from mlops.reporting.printable import json_text
+from mlops.reporting.printable import printable as printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,8 +27,6 @@ _GAP: Final = 2
 _LONG_WORD: Final = 32
 # The commands that may make the base they are pointed to.
 _MAKING: Final = ("init", "import", "run")
-# What moves the cursor, changes colours or turns the direction of text around.
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def manager_of(context: typer.Context) -> WorkspaceManager:
@@ -61,16 +59,19 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     """Print one JSON document; what is no number there, such as NaN, is null."""
-    from mlops.reporting.facts import plain
-
     # Where the output cannot show every character, JSON has a way to write it.
     ascii_only = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    typer.echo(json.dumps(plain(value), indent=2, default=str, ensure_ascii=ascii_only, allow_nan=False))
+    typer.echo(json_text(value, ascii_only=ascii_only))
 
 
-def printable(text: str) -> str:
-    """Return text in which control characters are written out, so that they do nothing to a terminal."""
-    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text, of which others may have chosen a part, so that it does nothing to a terminal.
+
+    Args:
+        text: One line or several.
+        err: Print it on standard error.
+    """
+    typer.echo(printable(text), err=err)
 
 
 def print_table(
@@ -80,6 +81,7 @@ def print_table(
 
     A pipe gets one line per row. A terminal that is too narrow for the words of a row gets a line per cell.
     """
+    columns = [*map(printable, columns)]
     cells = [[printable(str(cell)) if cell is not None else "" for cell in row] for row in rows]
     output = console()
     if output.is_terminal and cells:
@@ -87,7 +89,7 @@ def print_table(
         columns, cells = [columns[at] for at in kept], [[row[at] for at in kept] for row in cells]
     widths = _widths(columns, cells, output.width - _GAP * len(columns))
     if title:
-        output.print(title, markup=False)
+        output.print(printable(title), markup=False)
     if widths is not None:
         _print_grid(output, columns, cells, widths)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlops.cli.arguments import Deleted, Project
-from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
+from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table, say
 from mlops.plurals import counted
 from mlops.workspace.model import DIRECTORIES
 
@@ -38,11 +38,11 @@ def init(
         print_json({"projects": [workspace.to_dict() for workspace in result], "failures": failures})
     else:
         for workspace in result:
-            typer.echo(f"{workspace.project_name}: {workspace.root_path}")
+            say(f"{workspace.project_name}: {workspace.root_path}")
         for failure in result.failures:
-            typer.echo(f"Error: {failure.source}: {failure.error}", err=True)
+            say(f"Error: {failure.source}: {failure.error}", err=True)
             if failure.error.hint:
-                typer.echo(f"Hint: {failure.error.hint}", err=True)
+                say(f"Hint: {failure.error.hint}", err=True)
     if result.failures:
         raise typer.Exit(1)
 
@@ -55,7 +55,7 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
     if json:
         print_json([workspace.to_dict() for workspace in workspaces])
     elif not workspaces:
-        typer.echo(f"No projects in {manager.base_path}. Create one with: mlops init NAME")
+        say(f"No projects in {manager.base_path}. Create one with: mlops init NAME")
     else:
         rows = [
             (
@@ -95,16 +95,14 @@ def delete(
 ) -> None:
     """Move a project to the trash."""
     manager_of(context).delete_workspace(project, force=force, purge=purge)
-    typer.echo(
-        f"{project}: removed" if purge else f"{project}: in the trash; mlops restore {project} undoes it"
-    )
+    say(f"{project}: removed" if purge else f"{project}: in the trash; mlops restore {project} undoes it")
 
 
 @app.command()
 def restore(context: typer.Context, project: Deleted) -> None:
     """Bring back the project of that name that was deleted last."""
     workspace = manager_of(context).restore_workspace(project)
-    typer.echo(f"{project}: {workspace.root_path}")
+    say(f"{project}: {workspace.root_path}")
 
 
 @app.command()
@@ -115,4 +113,4 @@ def purge(
 ) -> None:
     """Remove every deleted project of that name from the trash for good."""
     count = manager_of(context).purge_workspace(project, force=force)
-    typer.echo(f"{project}: {count} removed for good")
+    say(f"{project}: {count} removed for good")

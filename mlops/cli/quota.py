@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mlops.cli.arguments import Project
-from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
+from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table, say
 
 app = typer.Typer()
 
@@ -51,10 +51,10 @@ def quota(
     if json:
         print_json({"project_name": project, "quota": rows, "quota_error": found.get("quota_error")})
     elif "quota_error" in found:
-        typer.echo(f"Error: {found['quota_error']}", err=True)
+        say(f"Error: {found['quota_error']}", err=True)
         raise typer.Exit(1)
     elif not rows:
-        typer.echo(f"{project} has no limits and holds {human_bytes(found['total_bytes'])}")
+        say(f"{project} has no limits and holds {human_bytes(found['total_bytes'])}")
     else:
         print_table(("limit on", "used", "soft", "hard", "state"), [_row(row) for row in rows])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from mlops.cli.arguments import Projects
-from mlops.cli.output import JsonOption, manager_of, print_table
+from mlops.cli.output import JsonOption, manager_of, print_table, printable, say
 from mlops.cli.progress import count_bar
 from mlops.errors import ConfigError
 from mlops.reporting.gates import MEANINGS, Gate, evaluate, parse
@@ -73,18 +73,18 @@ def report(
         raise typer.BadParameter("a page is nothing for a terminal: add -o FILE", param_hint="--format")
     collected = _collect(context, projects)
     if output is not None:
-        typer.echo(f"Written: {write(collected, output, shown)}")
+        say(f"Written: {write(collected, output, shown)}")
     elif shown is Format.TABLE and sys.stdout.isatty():
         _print(collected)
     else:
         text = render(collected, shown)
         # What programs read is UTF-8, whatever the terminal's encoding; a page says that it is.
-        typer.echo(text if shown is Format.TABLE else text.encode(), nl=False)
+        typer.echo(printable(text) if shown is Format.TABLE else text.encode(), nl=False)
     if gates and not collected.projects:
-        typer.echo(f"Nothing was checked: there are no projects in {collected.base_path}", err=True)
+        say(f"Nothing was checked: there are no projects in {collected.base_path}", err=True)
     failures = evaluate(collected.projects, gates)
     for failure in failures:
-        typer.echo(str(failure), err=True)
+        say(str(failure), err=True)
     if failures:
         raise typer.Exit(EXIT_GATE)
 
@@ -107,11 +107,11 @@ def _print(collected: StatusReport) -> None:
     from mlops.reporting.plain_text import head
     from mlops.reporting.tables import tables
 
-    typer.echo("\n".join(head(collected)))
+    say("\n".join(head(collected)))
     for table in tables(collected):
         if table.rows:
             rows = [[cell.text for cell in row] for row in table.rows[:_MOST_ROWS]]
             typer.echo()
             print_table([column.title for column in table.columns], rows, title=table.counted_title)
             if left := len(table.rows) - len(rows):
-                typer.echo(f"… and {left:,} more, which a file has: -o FILE")
+                say(f"… and {left:,} more, which a file has: -o FILE")

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from mlops.cli.arguments import ProjectOrOwn
-from mlops.cli.output import manager_of
+from mlops.cli.output import manager_of, say
 from mlops.errors import ConfigError, WorkspaceNotFoundError
 from mlops.plurals import counted
 
@@ -69,16 +69,16 @@ def run(
         code = error.details.get("exit_code")
         if code is None or context.obj["debug"]:
             raise
-        typer.echo(f"Error: {error}\nHint: {error.hint}", err=True)
+        say(f"Error: {error}\nHint: {error.hint}", err=True)
         raise typer.Exit(code) from error
     if not quiet:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(result.runs.items()))
         total = counted(sum(result.runs.values()), "run")
-        typer.echo(f"mlops: {total} in {name}{f' ({counts})' if counts else ''}", err=True)
+        say(f"mlops: {total} in {name}{f' ({counts})' if counts else ''}", err=True)
         for run_id, status in result.corrected.items():
-            typer.echo(f"mlops: run {run_id} was cut off and is {status} now", err=True)
+            say(f"mlops: run {run_id} was cut off and is {status} now", err=True)
         if result.running:
-            typer.echo("mlops: processes of the command go on, and so do their runs", err=True)
+            say("mlops: processes of the command go on, and so do their runs", err=True)
     raise typer.Exit(result.exit_code)
 
 

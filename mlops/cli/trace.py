@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlops.cli.arguments import project_names
-from mlops.cli.output import JsonOption, manager_of, print_json
+from mlops.cli.output import JsonOption, manager_of, print_json, say
 
 app = typer.Typer()
 
@@ -58,10 +58,10 @@ def trace(
     draw = {Form.TREE: drawing.to_tree, Form.DOT: drawing.to_dot, Form.MERMAID: drawing.to_mermaid}[form]
     for chain in chains:
         if form is Form.TREE and project is None:
-            typer.echo(f"{chain.root.ref.project}:")
-        typer.echo(draw(chain))
+            say(f"{chain.root.ref.project}:")
+        say(draw(chain))
     for place, error in projects.graph.errors.items():
-        typer.echo(f"Not everything could be read: {place}: {error}", err=True)
+        say(f"Not everything could be read: {place}: {error}", err=True)
 
 
 @app.callback()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops.cli.arguments import ProjectOrAll
-from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table
+from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, print_table, say
 
 if TYPE_CHECKING:
     from mlops.client.reclaimable import Reclaimable
@@ -36,7 +36,7 @@ def usage(
     if json:
         print_json(report.to_dict())
     elif not report.projects and not report.beside:
-        typer.echo(f"No projects in {report.base_path}. Create one with: mlops init NAME")
+        say(f"No projects in {report.base_path}. Create one with: mlops init NAME")
     else:
         _print_storage(report)
         if gc:
@@ -83,13 +83,13 @@ def _print_reclaimable(report: UsageReport) -> None:
         if project.reclaimable is not None:
             found += [(project.project_name, row) for row in project.reclaimable.rows]
             for tool, error in project.reclaimable.errors.items():
-                typer.echo(f"Not everything could be read: {project.project_name}/{tool}: {error}", err=True)
+                say(f"Not everything could be read: {project.project_name}/{tool}: {error}", err=True)
     if not found:
-        typer.echo("Nothing can be freed.")
+        say("Nothing can be freed.")
         return
     ordered = sorted(found, key=lambda item: -item[1].bytes)
     print_table(("project", "tool", "what", "count", "frees", "how"), [_row(*item) for item in ordered])
-    typer.echo(f"{human_bytes(sum(row.bytes for _, row in found))} in all; nothing was changed")
+    say(f"{human_bytes(sum(row.bytes for _, row in found))} in all; nothing was changed")
 
 
 def _row(project: str, row: Reclaimable) -> tuple[object, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib import import_module
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlops.errors import ConfigError
 from mlops.files import write_atomic
+from mlops.reporting.printable import json_text
 
 if TYPE_CHECKING:
     from mlops.reporting.report import StatusReport
@@ -99,9 +99,7 @@ def render(report: StatusReport, chosen: Format = Format.TABLE) -> str:
         chosen: The format; JSON is ``report.to_dict()``.
     """
     if chosen is Format.JSON:
-        # A lone surrogate, which UTF-8 cannot hold, is left as the escape that JSON knows.
-        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        return text.encode("utf-8", "backslashreplace").decode()
+        return json_text(report.to_dict()) + "\n"
     shown: Callable[[StatusReport], str] = import_module(f"mlops.reporting.{_MODULES[chosen]}").render
     return shown(report)
 

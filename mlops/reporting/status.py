@@ -39,7 +39,7 @@ def render(report: StatusReport) -> Group:
         )
     for project in report.projects:
         cells = _cells(project, report.generated_at) if project.tools else (project.project_name,)
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(one_line(cell)) for cell in cells))
     return Group(table, *(Text(line, style="red") for line in problems(report.projects)))
 
 
@@ -50,9 +50,11 @@ def problems(projects: Iterable[ProjectReport]) -> list[str]:
         projects: What a report says of each.
     """
     return [
-        f"{project.project_name}: "
-        + (f"{trouble.tool} is {trouble.state}: " if trouble.tool else "")
-        + one_line(trouble.message)
+        one_line(
+            f"{project.project_name}: "
+            + (f"{trouble.tool} is {trouble.state}: " if trouble.tool else "")
+            + trouble.message
+        )
         for project in projects
         for trouble in project.troubles
     ]
