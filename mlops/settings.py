@@ -11,22 +11,21 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any, Final
 
 from mlops.errors import ConfigError
+from mlops.files import LOCK_TIMEOUT_SECONDS
 
 ENV_PREFIX: Final = "MLOPS_"
 DEFAULT_BASE: Final = Path("mlops") / "workspace"
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-class ProjectSettings(BaseModel):
+@dataclass(frozen=True, slots=True)
+class ProjectSettings:
     """The settings in force for one project.
 
     Args:
@@ -37,20 +36,14 @@ class ProjectSettings(BaseModel):
         lock_timeout: Seconds to wait for another process on the same project.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     mlflow_tracking_uri: str | None = None
     mlflow_experiment_name: str | None = None
     dvc_remote_path: str | None = None
     bentoml_tag_prefix: str | None = None
-    lock_timeout: float = Field(default=30.0, gt=0)
+    lock_timeout: float = LOCK_TIMEOUT_SECONDS
 
 
-class ToolTable(ProjectSettings):
-    """The table ``[tool.mlops]`` of a pyproject.toml, with ``-`` read as ``_``."""
-
-    base_path: str | None = None
-    project: str | None = None
+NAMES: Final = tuple(each.name for each in fields(ProjectSettings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +88,30 @@ def resolve(
         ConfigError: A value has the wrong type, a key is unknown, or ``${NAME}`` is not in the environment.
     """
     environment = os.environ if environ is None else environ
-    names = ProjectSettings.model_fields
     table, table_path = tool_table(directory) if directory else ({}, None)
     layers: list[tuple[str, Mapping[str, Any]]] = [
         ("argument", arguments or {}),
-        ("environment", {n: environment.get(variable(n)) or None for n in names}),
+        ("environment", {n: environment.get(variable(n)) or None for n in NAMES}),
         ("workspace.yaml", workspace or {}),
-        (str(table_path), {n: table.get(n) for n in names}),
+        (str(table_path), {n: table.get(n) for n in NAMES}),
     ]
-    if unknown := sorted(set(arguments or {}) - set(names)):
+    if unknown := sorted(set(arguments or {}) - set(NAMES)):
         raise ConfigError(
             f"Unknown setting {unknown[0]!r}",
             operation="resolve",
-            hint=f"settings are: {', '.join(names)}",
+            hint=f"settings are: {', '.join(NAMES)}",
         )
     values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for name, field in names.items():
-        values[name], origins[name] = field.default, "default"
+    origins = dict.fromkeys(NAMES, "default")
+    for name in NAMES:
         for origin, layer in layers:
             if (value := layer.get(name)) is not None:
                 values[name] = expand(value, environment, setting=name)
                 origins[name] = origin
                 break
-    return Resolved(_validate(ProjectSettings, values, source="the settings", origins=origins), origins)
+    # Most projects set nothing, and to import what checks it takes longer than to open one.
+    checked = _checked(values, source="the settings", origins=origins) if values else {}
+    return Resolved(ProjectSettings(**checked), origins)
 
 
 def variable(setting: str) -> str:
@@ -257,7 +250,7 @@ def read_table(path: Path) -> dict[str, Any] | None:
     if not isinstance(table, dict):
         return None
     values = {key.replace("-", "_"): value for key, value in table.items()}
-    return _validate(ToolTable, values, source=f"[tool.mlops] in {path}").model_dump(exclude_unset=True)
+    return _checked(values, source=f"[tool.mlops] in {path}", table=True)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -278,11 +271,16 @@ def _parsed(path: Path, _state: tuple[int, ...]) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _validate(
-    model: type[ModelT], values: Mapping[str, Any], *, source: str, origins: Mapping[str, str] | None = None
-) -> ModelT:
+def _checked(
+    values: Mapping[str, Any], *, source: str, origins: Mapping[str, str] | None = None, table: bool = False
+) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    from mlops.settings_schema import SettingValues, ToolTable
+
+    model = ToolTable if table else SettingValues
     try:
-        return model.model_validate(dict(values))
+        return model.model_validate(dict(values)).model_dump(exclude_unset=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

@@ -108,7 +108,7 @@ class Collection:
 
     def __init__(self, base_path: Path, table: Mapping[str, Any], *, now: datetime) -> None:
         self.base_path = base_path
-        self.table = {k: v for k, v in table.items() if k in settings.ProjectSettings.model_fields}
+        self.table = {k: v for k, v in table.items() if k in settings.NAMES}
         self.now = now
         self._first = days.first_day(now)
         self._machine = machine.look()
@@ -215,7 +215,7 @@ class Collection:
 
     def _settings(self, workspace: ProjectWorkspace) -> settings.ProjectSettings:
         """Return the settings in force; the table of pyproject.toml was read once for all projects."""
-        own = {name: getattr(workspace, name, None) for name in settings.ProjectSettings.model_fields}
+        own = {name: getattr(workspace, name, None) for name in settings.NAMES}
         if own["bentoml_tag_prefix"] == names.default_tag_prefix(workspace.project_name):
             own["bentoml_tag_prefix"] = None
         stored = {name: value for name, value in own.items() if value is not None}

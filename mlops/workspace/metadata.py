@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from mlops.workspace.model import ProjectWorkspace
 
 SCHEMA_VERSION: Final = 1
+_TEXT: Final = (str,)
+_TEXT_OR_NULL: Final = (str, type(None))
+_MAPPING: Final = (dict,)
+# The types of a file that this library wrote and nobody edited.
+_AS_WRITTEN: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("id", "project_name", "description", "created_at", "updated_at"), _TEXT),
+    **dict.fromkeys(("mlflow_experiment_id", "mlflow_tracking_uri", "dvc_remote_path"), _TEXT_OR_NULL),
+    **dict.fromkeys(("bentoml_tag_prefix", "evidently_project_id"), _TEXT_OR_NULL),
+    **dict.fromkeys(("tags", "metadata", "quota", "retention", "monitoring"), _MAPPING),
+    "schedules": (list,),
+}
 
 
 def dump(workspace: ProjectWorkspace) -> str:
@@ -76,9 +88,6 @@ def parse(text: bytes, *, path: Path, project_name: str | None) -> dict[str, Any
         WorkspaceCorruptError: The text is not a workspace this version can read.
     """
     import yaml
-    from pydantic import ValidationError
-
-    from mlops.workspace.schema import WorkspaceFile
 
     label = project_name or path.parent.name
 
@@ -112,16 +121,55 @@ def parse(text: bytes, *, path: Path, project_name: str | None) -> dict[str, Any
     if project_name is not None:
         values["project_name"] = project_name
     try:
-        parsed = WorkspaceFile.model_validate(values)
-        names.validate_project_name(parsed.project_name)
-    except ValidationError as error:
-        reason = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise corrupt(reason, repair) from error
-    except InvalidProjectNameError as error:
+        arguments = as_written(values) or _validated(values)
+        names.validate_project_name(arguments["project_name"])
+    except (ValueError, InvalidProjectNameError) as error:
         raise corrupt(str(error), repair) from error
-    arguments: dict[str, Any] = {name: getattr(parsed, name) for name in WorkspaceFile.model_fields}
-    arguments["extra"] = dict(parsed.model_extra or {})
     return arguments
+
+
+def as_written(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the constructor arguments if a file says all that ``dump`` writes, in just that form, else None.
+
+    Nearly every file does; pydantic, which reads the others, takes longer to import than a project to open.
+
+    Args:
+        values: What the file says, without its schema version.
+    """
+    if len(values) != len(_AS_WRITTEN) or any(
+        type(values.get(name)) not in kinds for name, kinds in _AS_WRITTEN.items()
+    ):
+        return None
+    mappings = (values["tags"], values["metadata"], values["retention"], values["monitoring"])
+    if not (
+        all(type(each) is dict for each in values["schedules"])
+        and all(type(key) is str for each in (*mappings, *values["schedules"]) for key in each)
+        and all(type(each) is str for each in values["tags"].values())
+    ):
+        return None
+    moments = {}
+    for name in ("created_at", "updated_at"):
+        try:
+            moments[name] = datetime.fromisoformat(values[name])
+        except ValueError:
+            return None
+        if moments[name].tzinfo is None or moments[name].isoformat() != values[name]:
+            return None
+    return {**values, **moments, "extra": {}}
+
+
+def _validated(values: Mapping[str, Any]) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    from mlops.workspace.schema import WorkspaceFile
+
+    try:
+        parsed = WorkspaceFile.model_validate(values)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ValueError("; ".join(problems)) from error
+    arguments: dict[str, Any] = {name: getattr(parsed, name) for name in WorkspaceFile.model_fields}
+    return {**arguments, "extra": dict(parsed.model_extra or {})}
 
 
 def _one_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def open_project(
     Raises:
         ConfigError: An override is unknown or wrong.
     """
-    allowed = {*settings.ProjectSettings.model_fields, *_KEPT}
+    allowed = {*settings.NAMES, *_KEPT}
     if unknown := sorted(set(overrides) - allowed):
         raise ConfigError(
             f"Unknown setting {unknown[0]!r} for project {project_name!r}",
@@ -50,9 +51,7 @@ def open_project(
             hint=f"settings are: {', '.join(sorted(allowed))}",
         )
     kept = {key: value for key, value in overrides.items() if key in _KEPT and value is not None}
-    arguments = {
-        key: value for key, value in overrides.items() if key in settings.ProjectSettings.model_fields
-    }
+    arguments = {key: value for key, value in overrides.items() if key in settings.NAMES}
     configuration.check(kept, project=project_name, operation="from_project")
     settings.resolve(arguments=arguments)  # a wrong value must not leave a workspace behind
     if directory is not None:
@@ -84,7 +83,7 @@ def resolve_for(
         root: The repository whose pyproject.toml is the layer below the workspace; None for none.
         environ: The environment, ``os.environ`` by default.
     """
-    stored = {name: getattr(workspace, name, None) for name in settings.ProjectSettings.model_fields}
+    stored = {name: getattr(workspace, name, None) for name in settings.NAMES}
     if stored["bentoml_tag_prefix"] == names.default_tag_prefix(workspace.project_name):
         stored["bentoml_tag_prefix"] = None
     return settings.resolve(arguments=arguments, workspace=stored, directory=root, environ=environ)
@@ -132,7 +131,7 @@ def describe_settings(
         resolved = settings.resolve(directory=root, environ=raw)
     else:
         resolved = resolve_for(workspace, root=root, environ=raw)
-    values = resolved.settings.model_dump()
+    values = asdict(resolved.settings)
     return [
         (name, None if value is None else str(value), resolved.origins[name])
         for name, value in values.items()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mlops import (
     ConfigError,
@@ -14,6 +16,9 @@ from mlops import (
     WorkspaceManager,
     WorkspaceNotFoundError,
 )
+from mlops.workspace import metadata
+from mlops.workspace.model import FIELDS
+from mlops.workspace.schema import WorkspaceFile
 
 
 def test_name_and_root_are_enough(tmp_path: Path) -> None:
@@ -70,6 +75,49 @@ def test_to_dict_is_plain_json_with_every_path(tmp_path: Path) -> None:
         assert isinstance(values[f"{directory}_path"], str)
     assert values["state"] == "ready"
     assert datetime.fromisoformat(values["created_at"]).tzinfo is not None
+
+
+_MOMENTS = ("2026-01-02T03:04:05+00:00", "2026-01-02T03:04:05", "2026-01-02", "20260102T030405Z")
+_ODD = st.sampled_from(
+    [
+        None,
+        "",
+        "x",
+        7,
+        1.5,
+        True,
+        {},
+        {"a": 1},
+        {1: "a"},
+        {"a": "b"},
+        [],
+        [{}],
+        [{1: 2}],
+        ["x"],
+        [3],
+        *_MOMENTS,
+    ]
+)
+
+
+@given(changes=st.dictionaries(st.sampled_from([*FIELDS, "team"]), _ODD, max_size=3), removed=st.none())
+@example(changes={}, removed="quota")
+@example(changes={}, removed="id")
+def test_what_is_read_without_pydantic_is_what_pydantic_reads(
+    changes: dict[str, object], removed: str | None
+) -> None:
+    workspace = ProjectWorkspace(
+        "churn", Path("churn"), tags={"team": "growth"}, metadata={"n": [1, {"a": 2}]}
+    )
+    values = yaml.safe_load(metadata.dump(workspace)) | changes
+    del values["schema_version"]
+    values.pop(removed, None)
+    found = metadata.as_written(values)
+    if not changes and removed is None:
+        assert found is not None
+    if found is not None:
+        parsed = WorkspaceFile.model_validate(values)
+        assert found == {**{name: getattr(parsed, name) for name in FIELDS}, "extra": {}}
 
 
 def test_unknown_keys_survive_an_update(tmp_path: Path) -> None:
