@@ -43,6 +43,7 @@ def test_a_page_has_every_part_of_its_project(churn: str) -> None:
     assert "team" in churn and "growth" in churn
     assert churn.count('<div class="trouble"') == 1
     assert "2 of 4 columns drifted" in churn
+    assert "(2 versions)" in churn
 
 
 def test_the_runs_are_those_the_library_lists(churn: str, client: MLOpsClient) -> None:
@@ -204,6 +205,7 @@ def test_what_is_not_there_is_not_found(dashboard: DashboardServer, path: str) -
 
 def test_hostile_texts_stay_texts(dashboard: DashboardServer) -> None:
     page = ask(dashboard, "/projects/hostile").text
+    assert "1 of 1 column drifted" in page
     run = re.search(r'href="(/projects/hostile/runs/\w+)"', page)
     assert run
     for each in (page, ask(dashboard, run[1]).text, ask(dashboard, "/analytics?by=column").text):
