@@ -19,7 +19,8 @@ from mlops.files import STATE_DIRECTORY
 from mlops.reporting import codec, helpers
 from mlops.reporting.facts import ProjectReport, StorageFacts, Trouble
 from mlops.reporting.memory import FRESH_NANOSECONDS, MOST_PATHS, SEPARATOR, Memory, Remembered
-from mlops.reporting.reading import days, machine, storage
+from mlops.reporting.reading import days, storage
+from mlops.reporting.reading.machine import Machine, look
 from mlops.workspace import base
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext
@@ -104,21 +105,24 @@ class Collection:
         base_path: The base.
         table: The table of its pyproject.toml.
         now: The moment the report is about, aware.
+        machine: Its tools; looked for if they are not given.
     """
 
-    def __init__(self, base_path: Path, table: Mapping[str, Any], *, now: datetime) -> None:
+    def __init__(
+        self, base_path: Path, table: Mapping[str, Any], *, now: datetime, machine: Machine | None = None
+    ) -> None:
         self.base_path = base_path
         self.table = {k: v for k, v in table.items() if k in settings.NAMES}
         self.now = now
         self._first = days.first_day(now)
-        self._machine = machine.look()
+        self.machine = machine or look()
         # Without this directory no project has a server.
         self._serving = (base_path / STATE_DIRECTORY / "serving").is_dir()
 
     def key(self) -> str:
         """Return what the facts of all projects depend on beside their files."""
         variables = {n: v for n, v in os.environ.items() if n.startswith(settings.ENV_PREFIX)}
-        parts = [mlops.__version__, codec.shape(ProjectReport), dict(self._machine.versions), variables]
+        parts = [mlops.__version__, codec.shape(ProjectReport), dict(self.machine.versions), variables]
         text = json.dumps([*parts, self.table], sort_keys=True, default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -134,13 +138,14 @@ class Collection:
                 changed.append(root)
             else:
                 yield recalled, None
-        with helpers.sharing(self, changed) as shared:
-            yield from self._read(shared.own)
-            for kept, lasting in shared.answers():
+        if helpers.worth(len(changed)):
+            left: list[str] = []
+            for kept, lasting in helpers.read(self, [root.name for root in changed], left):
                 recalled = self._recalled(kept, self.base_path / kept.name)
                 if recalled is not None:
                     yield recalled, kept if lasting else None
-            yield from self._read(shared.left)
+            changed = [roots[name] for name in left]
+        yield from self._read(changed)
 
     def examine(self, root: Path) -> tuple[Remembered, bool] | None:
         """Return what is found in one project, and whether it can be kept; None if that takes a server.
@@ -200,7 +205,7 @@ class Collection:
         mounted = _mounted(context)
         lasting = (
             context.settings.mlflow_tracking_uri is None
-            and not self._machine.others
+            and not self.machine.others
             and (mounted is None or mounted.is_dir())
             # What the environment has in such a place today it may not have tomorrow.
             and "${" not in f"{workspace.dvc_remote_path}{workspace.bentoml_tag_prefix}{self.table}"
@@ -211,7 +216,7 @@ class Collection:
     def _reading(self, context: ToolContext) -> ProjectReading:
         from mlops.reporting.reading.project import ProjectReading
 
-        return ProjectReading(context, self._machine, first=self._first)
+        return ProjectReading(context, self.machine, first=self._first)
 
     def _settings(self, workspace: ProjectWorkspace) -> settings.ProjectSettings:
         """Return the settings in force; the table of pyproject.toml was read once for all projects."""

@@ -1,91 +1,88 @@
 """Reading many projects in several processes at once: reading them is work for the processor, not the disk.
 
-A helper is a fresh interpreter that reads its share and answers once it is done with all of it. Whatever it
-leaves out, because it failed or because a project needs a server, is read by the process that asked.
+Each helper is a fresh interpreter that is given a few projects at a time, so that all end at the same moment.
+Whatever a helper leaves out, because it failed or because a project needs a server, is read by the process
+that asked.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
+import pickle
+import queue
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from mlops.errors import WorkspaceNotFoundError
-from mlops.reporting.memory import Remembered
 
 if TYPE_CHECKING:
     from mlops.reporting.collecting import Collection
+    from mlops.reporting.memory import Remembered
 
-# Starting an interpreter costs as much as reading this many projects.
+# Starting the interpreters costs as much as reading this many projects.
 WORTH_PROJECTS: Final = 120
-# Each takes as much memory as the process that asks.
-MOST_HELPERS: Final = 3
+MOST_HELPERS: Final = 4
+# So few that all end at about the same time, so many that little time goes into handing them over.
+_BATCH: Final = 10
+# A helper has the next ones already while its answer is taken.
+_AHEAD: Final = 2
+# Reading makes few cycles and much else: the default of 700 would look for them hundreds of times.
+_GARBAGE: Final = 50_000
+# A signal may not end a wait without a limit, depending on who handles it.
+_WAIT_SECONDS: Final = 1.0
 # The same modules as here, wherever this process found them.
 _CODE: Final = "import sys; sys.path[:] = {path!r}; from mlops.reporting.helpers import main; main()"
 
+Answer = tuple["Remembered", bool]
 
-@dataclass(slots=True)
-class Shared:
-    """Projects that are shared out.
+
+def worth(count: int) -> bool:
+    """Say whether so many projects are to be shared out.
 
     Args:
-        own: Those that this process reads itself.
-        given: Each helper with the projects it was given.
-        left: Those that no helper read; complete once all answers are there.
+        count: How many are to be read.
     """
-
-    own: Sequence[Path]
-    given: list[tuple[subprocess.Popen[bytes], Sequence[Path]]] = field(default_factory=list)
-    left: list[Path] = field(default_factory=list)
-
-    def answers(self) -> Iterator[tuple[Remembered, bool]]:
-        """Yield what helpers found of each project, and whether it can be kept, waiting for all of them."""
-        for process, roots in self.given:
-            output, _ = process.communicate()
-            found: list[list[Any]] = json.loads(output) if process.returncode == 0 else []
-            for name, state, paths, mounted, report, schedules, lasting in found:
-                yield (
-                    Remembered(name, bytes.fromhex(state), os.fsencode(paths), mounted, report, schedules),
-                    lasting,
-                )
-            read = {row[0] for row in found}
-            self.left += [root for root in roots if root.name not in read]
+    return count >= WORTH_PROJECTS and _processors() > 1 and bool(sys.executable)
 
 
-@contextlib.contextmanager
-def sharing(collection: Collection, roots: Sequence[Path]) -> Iterator[Shared]:
-    """Share projects out to as many processes as there are processors for; few are not shared.
+def read(collection: Collection, names: Sequence[str], left: list[str]) -> Iterator[Answer]:
+    """Yield what is found of projects, in any order, and whether each can be kept.
 
     Args:
         collection: The pass over the base.
-        roots: The projects' directories.
+        names: The projects.
+        left: Gets the names of those that no helper read; complete at the end.
     """
-    count = min(_processors() - 1, MOST_HELPERS, len(roots) // WORTH_PROJECTS)
-    if count < 1 or not sys.executable:
-        yield Shared(roots)
-        return
-    # A helper begins later by what it costs to start it.
-    share = (len(roots) - WORTH_PROJECTS) // (count + 1)
-    own, rest = roots[: len(roots) - count * share], roots[len(roots) - count * share :]
-    shared = Shared(own)
-    try:
-        for index in range(count):
-            part = rest[index * share : (index + 1) * share]
-            shared.given.append((_start(collection, part), part))
-        yield shared
-    finally:
-        for process, _ in shared.given:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+    batches: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
+    for start in range(0, len(names), _BATCH):
+        batches.put(names[start : start + _BATCH])
+    answers: queue.SimpleQueue[tuple[Sequence[str], list[Answer]] | None] = queue.SimpleQueue()
+    order = (collection.base_path, collection.table, collection.now, collection.machine)
+    with contextlib.ExitStack() as stack:
+        count = min(_processors(), MOST_HELPERS)
+        for _ in range(count):
+            process = stack.enter_context(_started())
+            threading.Thread(target=_ask, args=(process, order, batches, answers), daemon=True).start()
+        while count:
+            try:
+                answer = answers.get(timeout=_WAIT_SECONDS)
+            except queue.Empty:
+                continue
+            if answer is None:
+                count -= 1
+                continue
+            given, found = answer
+            left += {*given}.difference(kept.name for kept, _ in found)
+            yield from found
+    while batch := _next(batches):
+        left += batch
 
 
 def _processors() -> int:
@@ -96,42 +93,84 @@ def _processors() -> int:
         return os.cpu_count() or 1
 
 
-def _start(collection: Collection, roots: Sequence[Path]) -> subprocess.Popen[bytes]:
-    order = {
-        "base": str(collection.base_path),
-        "table": collection.table,
-        "now": collection.now.isoformat(),
-        "names": [root.name for root in roots],
-    }
+@contextlib.contextmanager
+def _started() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(  # noqa: S603 - this interpreter, and code of this module
         [sys.executable, "-P", "-c", _CODE.format(path=sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    with contextlib.suppress(BrokenPipeError):
-        # It ended already; then it answers nothing, and this process reads its share.
-        if process.stdin is not None:
-            process.stdin.write(json.dumps(order).encode())
-            process.stdin.close()
-            process.stdin = None
-    return process
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ask(
+    process: subprocess.Popen[bytes],
+    order: object,
+    batches: queue.SimpleQueue[Sequence[str]],
+    answers: queue.SimpleQueue[tuple[Sequence[str], list[Answer]] | None],
+) -> None:
+    """Give one helper projects as long as there are any, and pass on what it answers."""
+    given: deque[Sequence[str]] = deque()
+    failures = (OSError, EOFError, pickle.UnpicklingError)
+    try:
+        with contextlib.suppress(*failures), _pipe(process.stdin) as orders, _pipe(process.stdout) as found:
+            pickle.dump(order, orders)
+            while True:
+                while len(given) < _AHEAD and (batch := _next(batches)):
+                    given.append(batch)
+                    pickle.dump(batch, orders)
+                orders.flush()
+                if not given:
+                    break
+                answer = pickle.load(found)  # noqa: S301 - our own child wrote it
+                answers.put((given.popleft(), answer))
+    finally:
+        for batch in given:
+            answers.put((batch, []))
+        answers.put(None)
+
+
+def _next(batches: queue.SimpleQueue[Sequence[str]]) -> Sequence[str]:
+    try:
+        return batches.get_nowait()
+    except queue.Empty:
+        return ()
+
+
+@contextlib.contextmanager
+def _pipe(stream: IO[bytes] | None) -> Iterator[IO[bytes]]:
+    if stream is None:
+        raise OSError("the process has no pipe")
+    try:
+        yield stream
+    finally:
+        # What is still to be written to a process that has ended is of no use.
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 def main() -> None:
-    """Read the projects that standard input names and write what was found to standard output."""
+    """Read the projects that standard input names, and write what is found of each batch."""
     from mlops.reporting.collecting import Collection
 
-    # A process that soon ends needs no memory back.
-    gc.disable()
-    order = json.load(sys.stdin.buffer)
-    base = Path(order["base"])
-    collection = Collection(base, order["table"], now=datetime.fromisoformat(order["now"]))
-    found = []
-    for name in order["names"]:
+    gc.set_threshold(_GARBAGE)
+    orders, answers = sys.stdin.buffer, sys.stdout.buffer
+    base, table, now, machine = pickle.load(orders)  # noqa: S301 - our parent wrote it
+    collection = Collection(base, table, now=now, machine=machine)
+    with contextlib.suppress(EOFError):
+        while True:
+            names: Sequence[str] = pickle.load(orders)  # noqa: S301 - as above
+            pickle.dump([*_examined(collection, base, names)], answers, pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+
+
+def _examined(collection: Collection, base: Path, names: Sequence[str]) -> Iterator[Any]:
+    for name in names:
         with contextlib.suppress(WorkspaceNotFoundError, FileNotFoundError):
             if (read := collection.examine(base / name)) is not None:
-                kept, lasting = read
-                row = (kept.name, kept.state.hex(), os.fsdecode(kept.paths), kept.mounted)
-                found.append((*row, kept.report, kept.schedules, lasting))
-    sys.stdout.buffer.write(json.dumps(found).encode())
+                yield read

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
@@ -23,6 +22,8 @@ from mlops.errors import IntegrationError, IntegrationNotInstalledError, MLOpsEr
 from mlops.files import Usage
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from mlops.settings import ProjectSettings
     from mlops.workspace.model import ProjectWorkspace
 
@@ -154,6 +155,8 @@ class ToolAdapter(Protocol):
 @cache
 def registered() -> dict[str, EntryPoint]:
     """Return the adapters of the environment by tool name; nothing is imported."""
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda p: p.name)}
 
 
@@ -193,7 +196,7 @@ def create(tool: str, context: ToolContext) -> ToolAdapter:
 
 def installed_version(tool: str) -> str | None:
     """Return the version of a tool's package without importing it, or None."""
-    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version(tool)

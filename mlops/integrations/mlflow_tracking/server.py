@@ -6,8 +6,6 @@ import base64
 import re
 import socket
 import sqlite3
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -130,6 +128,9 @@ def _probe_sqlite(path: Path) -> str | None:
 
 
 def _probe_http(parts: SplitResult) -> str | None:
+    import urllib.error
+    import urllib.request
+
     host = parts.hostname or ""
     address = f"[{host}]" if ":" in host else host
     port = f":{parts.port}" if parts.port else ""
