@@ -279,6 +279,7 @@ MLOpsClient("churn", base_path=sys.argv[1]).monitoring.watch("clf")
         ({"window": 0}, "window=0 is no number of rows"),
         ({"thresholds": {"silence": 1}}, "silence is no key"),
         ({"model": "clf:1"}, "'clf:1' is not the name of a model alone"),
+        ({"model": "clf@production"}, "'clf@production' is not the name of a model alone"),
     ],
 )
 def test_nonsense_is_refused(monitoring: EvidentlyMonitoring, options: dict[str, Any], says: str) -> None:

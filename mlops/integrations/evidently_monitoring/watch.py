@@ -78,8 +78,8 @@ class Watch:
             raise self._refuse(f"every={every!r} is no time to wait", "pass seconds, or a timedelta")
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise self._refuse(f"window={window!r} is no number of rows", "pass 1000 for a thousand rows")
-        name, version = monitoring.split_model(model, _OPERATION)
-        if name is None or version is not None:
+        name, version = monitoring.split_model(model.partition("@")[0], _OPERATION)
+        if name is None or version is not None or "@" in model:
             raise self._refuse(
                 f"{model!r} is not the name of a model alone", "pass its name: all versions are watched"
             )
