@@ -24,6 +24,7 @@ _IN_PYTHON: Final = (
     (re.compile(r"\bforce=True\b"), "--force"),
     (re.compile(r"\bpurge=True\b"), "--purge"),
     (re.compile(r"\banother base_path\b"), "another --base-path"),
+    (re.compile(r"\brun\(resume='([^']*)'\)"), r"mlops pipeline run PIPELINE --resume \1"),
 )
 # Help in plain text: to draw it with rich takes longer than everything else that --help does.
 _MARKUP: Final = None
@@ -80,6 +81,7 @@ class _LazyCommand(TyperCommand):
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         group = typer.main.get_group(import_module(f"mlops.cli.{self._module}").app)
         command = group.commands[str(self.name)]
+        command.help = command.help or self.short_help
         _join(command, [each for each in parent.command.params if each.name in GLOBAL_OPTIONS])
         return command.make_context(info_name, args, parent=parent, **extra)
 

@@ -40,7 +40,10 @@ ProjectOrOwn = Annotated[
 ProjectOption = Annotated[
     str | None,
     typer.Option(
-        "--project", help="The project; by default this folder's own.", autocompletion=project_names
+        "--project",
+        "-p",
+        help="The project; by default this folder's own.",
+        autocompletion=project_names,
     ),
 ]
 Projects = Annotated[

@@ -12,6 +12,7 @@ from mlops.cli.output import JsonOption, console, manager_of, print_json, print_
 
 if TYPE_CHECKING:
     from mlops.client import MLOpsClient
+    from mlops.pipelines.results import PipelineRun
     from mlops.pipelines.versions import PipelineVersion
 
 app = typer.Typer()
@@ -135,6 +136,10 @@ def run_(
     like: Annotated[
         str | None, typer.Option(metavar="RUN", help="Take the parameters of an earlier run.")
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Go on from a failed run: what finished in it is not run again."),
+    ] = None,
     engine: Annotated[str, typer.Option(help="Where the steps run: local, or dask.")] = "local",
     address: Annotated[
         str | None, typer.Option(help="The Dask scheduler.", show_default="a local cluster is started")
@@ -147,17 +152,21 @@ def run_(
     saved = client.get_pipeline(name, version=version)
     params = {**(client.pipeline_params(like) if like else {}), **_params(param or ())}
     options = {} if address is None else {"address": address}
-    done = saved.run(params=params, raise_on_failure=False, progress=not json, engine=engine, **options)
+    done = saved.run(
+        params=params, resume=resume, raise_on_failure=False, progress=not json, engine=engine, **options
+    )
     if json:
         print_json(done.to_dict())
     else:
-        typer.echo(
-            f"{done.pipeline} {done.version}: {done.status} in {done.duration:.1f} s, run {done.run_id}"
-        )
-        if done.error is not None:
-            typer.echo(f"Error: {done.error}", err=True)
-    if not done.success:
-        raise typer.Exit(1)
+        typer.echo(outcome(done))
+    if done.error is not None:
+        raise done.error
+
+
+def outcome(done: PipelineRun) -> str:
+    """Return one line on a run of a pipeline."""
+    version = f" {done.version}" if done.version else ""
+    return f"{done.pipeline}{version}: {done.status} in {done.duration:.1f} s, run {done.run_id}"
 
 
 def _params(given: Sequence[str]) -> dict[str, Any]:

@@ -97,10 +97,12 @@ def leaves(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
 
 def test_every_command_is_there_and_helps(run: Callable[..., Done]) -> None:
     assert sorted(COMMANDS) == sorted(EXPECTED.split())
-    for path, _ in leaves():
+    for path in {(name,) for name in COMMANDS} | {path for path, _ in leaves()}:
         done = run(*path, "--help")
         assert (done.code, done.err) == (0, ""), path
-        assert "Usage: mlops " + " ".join(path) in done.out
+        usage, description = done.out.split("\n\n")[:2]
+        assert usage.startswith("Usage: mlops " + " ".join(path))
+        assert description.startswith("  "), path
         assert "--base-path" in done.out
     assert run("models", "-h").out == run("models", "--help").out
 

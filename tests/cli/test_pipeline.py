@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,35 @@ def test_what_cannot_be_run_says_so(
     found, _, err = call(capsys, saved, "run", *arguments, "--project", "churn")
     assert (found, message in err) == (code, True), err
     assert len(MLOpsClient("churn", base_path=saved).list_runs()) == before
+
+
+_closed = True
+
+
+def check() -> str:
+    if _closed:
+        raise ValueError("the shop is closed")
+    return "open"
+
+
+def buy(check: str) -> str:
+    return f"bought while {check}"
+
+
+def test_a_failed_run_says_how_to_go_on_and_does(
+    base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MLOpsClient("churn", base_path=base)
+    pipeline = client.create_pipeline("shopping").add_step(load).add_step(check).add_step(buy)
+    pipeline.save_version("v1.0.0")
+    code, out, err = call(capsys, base, "run", "shopping", "-p", "churn")
+    assert code == 1
+    assert out.startswith("shopping v1.0.0: FAILED in ")
+    (failed,) = client.list_runs("shopping")
+    assert "Error: The step 'check' failed: ValueError: the shop is closed\n" in err
+    assert f"go on from there: mlops pipeline run PIPELINE --resume {failed['run_id']}\n" in err
+    monkeypatch.setattr(sys.modules[__name__], "_closed", False)
+    client.create_pipeline("shopping").add_step(load).add_step(check).add_step(buy).save_version("v1.0.1")
+    done = as_json(capsys, base, "run", "shopping", "--resume", failed["run_id"])
+    assert (done["status"], done["version"], done["resumed_from"]) == ("FINISHED", "v1.0.1", failed["run_id"])
+    assert [bool(step["reused_from"]) for step in done["steps"]] == [True, False, False]
