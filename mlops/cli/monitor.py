@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json as json_format
 import logging
-import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from mlops.cli import stopping
 from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
+from mlops.cli.pipeline import outcome
 from mlops.errors import ConfigError, DataNotFoundError
 from mlops.integrations.evidently_monitoring.watch import EVERY_SECONDS, WINDOW_ROWS
 from mlops.plurals import counted
@@ -23,11 +22,11 @@ from mlops.plurals import counted
 if TYPE_CHECKING:
     from mlops.client import MLOpsClient
     from mlops.integrations.evidently_monitoring import Alert, MonitoringResult
+    from mlops.pipelines.pipeline import Pipeline
 
 app = typer.Typer()
 
 EXIT_ALERT: Final = 3
-POLL_SECONDS: Final = 0.2
 _DIGITS: Final = 4
 
 
@@ -40,7 +39,10 @@ def monitor(
         typer.Option(help="The batch: a file .csv, .parquet, .jsonl or .ndjson (one row per line)."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="The model: NAME, NAME:VERSION or NAME@ALIAS.", show_default="none")
+        str | None,
+        typer.Option(
+            help="The model: NAME, NAME:VERSION or NAME@ALIAS; with --watch its NAME.", show_default="none"
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="The column with the true values.", show_default="the reference's")
@@ -67,8 +69,9 @@ def monitor(
 ) -> None:
     """Check a batch against the reference data, and exit with 3 on an alert.
 
-    With --watch, the predictions of a model are checked as they are served. Alerts end up in `mlops alerts`
-    either way.
+    With --watch, the predictions of a model are checked as they are served, until Ctrl-C or SIGTERM, which
+    end it with 0. Alerts end up in `mlops alerts list` either way. A pipeline of --on-alert that fails is
+    exit code 1; `mlops trace` follows the check to what the pipeline made.
     """
     from mlops.client import MLOpsClient
 
@@ -86,13 +89,16 @@ def monitor(
         return
     frame = _read(data, project)
     with client:
+        pipeline = client.get_pipeline(on_alert) if on_alert else None
         result = client.monitor_predictions(
-            frame, target_column=target, prediction_column=prediction, model=model, on_alert=on_alert
+            frame, target_column=target, prediction_column=prediction, model=model
         )
-    if json:
-        print_json(result.to_dict())
-    else:
-        _print(result)
+        if json:
+            print_json(result.to_dict())
+        else:
+            _print(result)
+        if pipeline is not None and result.new_alerts:
+            _run(pipeline, result.new_alerts, json=json)
     if result.alerts:
         raise typer.Exit(EXIT_ALERT)
 
@@ -106,10 +112,8 @@ def _watch(
     client: MLOpsClient, model: str, *, every: float, window: int, pipeline: str | None, json: bool
 ) -> None:
     """Watch until Ctrl-C or SIGTERM; a check that is being made is finished first."""
-    from mlops.client.alerting import action
-
-    act = action(client, pipeline, operation="watch_predictions")
-    signal.signal(signal.SIGTERM, _interrupt)
+    cure = client.get_pipeline(pipeline) if pipeline else None
+    wait_until_asked = stopping.on_signal()
     # What fails is printed below, without the traceback.
     logging.getLogger("apscheduler").addHandler(logging.NullHandler())
 
@@ -133,26 +137,27 @@ def _watch(
         else:
             _print_alerts(silent)
         sys.stdout.flush()
-        if act is not None:
-            act(alerts)
+        if cure is not None:
+            _run(cure, alerts, json=json)
 
-    try:
-        with (
-            client,
-            client.watch_predictions(
-                model, every=every, window=window, on_alert=alerted, on_check=checked
-            ) as running,
-        ):
-            typer.echo(f"Watching the predictions of {running.model} (Ctrl-C stops it)", err=True)
-            while running.running:
-                time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        # Asked to stop, and it has: that is how this command ends.
-        return
+    with (
+        client,
+        client.watch_predictions(
+            model, every=every, window=window, on_alert=alerted, on_check=checked
+        ) as running,
+    ):
+        typer.echo(f"Watching the predictions of {running.model} (Ctrl-C stops it)", err=True)
+        wait_until_asked()
+        typer.echo("Stopping; what an alert started ends first (Ctrl-C again ends it)", err=True)
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _run(pipeline: Pipeline, alerts: Sequence[Alert], *, json: bool) -> None:
+    """Run a pipeline because of alerts; what it says goes where it is no part of the JSON."""
+    from mlops.client.alerting import retrain
+
+    typer.echo(f"Running the pipeline {pipeline.name} ...", err=True)
+    typer.echo(outcome(retrain(pipeline, alerts)), err=json)
+    sys.stdout.flush()
 
 
 def _print_line(value: dict[str, Any]) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import sys
-import threading
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.cli import stopping
 from mlops.cli.arguments import Project, Projects
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 from mlops.errors import ScheduleError
@@ -81,17 +78,8 @@ def start(
 ) -> None:
     """Run the schedules until Ctrl-C or SIGTERM, which let running jobs end; a second one does not."""
     _find_modules_in(directory)
-    stopping = threading.Event()
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            # Jobs run in threads, which only the end of the process ends.
-            os._exit(128 + number)
-        stopping.set()
-
     schedulers = _schedulers(context, projects, on_end=_tell, workers=workers)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    wait_until_asked = stopping.on_signal()
     with ExitStack() as started:
         for scheduler in schedulers:
             started.enter_context(scheduler)
@@ -99,7 +87,7 @@ def start(
         running = f"{counted(count, 'schedule')} of {counted(len(schedulers), 'project')}"
         typer.echo(f"Running {running} (Ctrl-C stops)")
         sys.stdout.flush()
-        stopping.wait()
+        wait_until_asked()
         typer.echo("Stopping; running jobs end first (Ctrl-C again ends them)", err=True)
 
 

@@ -75,7 +75,7 @@ def action(
     if isinstance(pipeline, str) and isinstance(session, PipelineVerbs):
         pipeline = session.get_pipeline(pipeline)
     if isinstance(pipeline, Pipeline):
-        return functools.partial(_retrain, pipeline)
+        return functools.partial(retrain, pipeline)
     raise ConfigError(
         f"on_alert={on_alert!r} cannot be called and is no pipeline",
         operation=operation,
@@ -84,7 +84,12 @@ def action(
     )
 
 
-def _retrain(pipeline: Pipeline, alerts: Sequence[Alert]) -> PipelineRun:
+def retrain(pipeline: Pipeline, alerts: Sequence[Alert]) -> PipelineRun:
+    """Run a pipeline because of alerts; its run keeps the snapshot that the first was found in.
+
+    Raises:
+        StepError: A step failed.
+    """
     # Silence is found by no check, so such an alert has no snapshot.
     snapshot = next((alert.snapshot_id for alert in alerts if alert.snapshot_id), None)
     return pipeline.run(cause=f"snapshot:{snapshot}" if snapshot else None)

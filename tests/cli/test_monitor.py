@@ -120,8 +120,8 @@ def test_what_is_wrong_is_said_and_creates_nothing(mlops, base: Path) -> None:
     assert [path.name for path in base.iterdir() if not path.name.startswith(".")] == ["churn"]
 
 
-def test_watching_ends_cleanly_when_asked(churn: MLOpsClient, base: Path) -> None:
-    model = "served"
+def serve(churn: MLOpsClient, model: str) -> None:
+    """Write what a server would have written an hour ago, about customers who got older."""
     directory = churn.workspace.monitoring_path / "predictions" / model
     directory.mkdir(parents=True)
     begun = datetime.now(UTC) - timedelta(hours=1)
@@ -131,9 +131,21 @@ def test_watching_ends_cleanly_when_asked(churn: MLOpsClient, base: Path) -> Non
             prediction = row.pop("prediction")
             record = {"at": at, "version": "1", "rows": [row], "predictions": [prediction]}
             stream.write(json.dumps({"model": f"churn.{model}:1", "latency_ms": 2.0, **record}) + "\n")
+
+
+def noted() -> int:
+    return 1
+
+
+def test_watching_tells_of_checks_and_what_they_started_and_ends_cleanly_when_asked(
+    churn: MLOpsClient, base: Path
+) -> None:
+    model = "served"
+    serve(churn, model)
+    churn.create_pipeline("note").add_step(noted).save_version("v1.0.0")
     process = subprocess.Popen(
         [
-            *(*COMMAND, "--base-path", str(base), "monitor", "churn"),
+            *(*COMMAND, "--base-path", str(base), "monitor", "churn", "--on-alert", "note"),
             *("--watch", "--model", model, "--window", "100", "--every", "0.2"),
         ],
         stdout=subprocess.PIPE,
@@ -141,13 +153,21 @@ def test_watching_ends_cleanly_when_asked(churn: MLOpsClient, base: Path) -> Non
         text=True,
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(4)]
+    lines = [process.stdout.readline() for _ in range(5)]
     process.send_signal(signal.SIGINT)
     rest, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
-    assert (rest, err) == ("", f"Watching the predictions of {model} (Ctrl-C stops it)\n")
+    assert rest == ""
+    assert err.splitlines() == [
+        f"Watching the predictions of {model} (Ctrl-C stops it)",
+        "Running the pipeline note ...",
+        "Stopping; what an alert started ends first (Ctrl-C again ends it)",
+    ]
     assert f"{model}:1: 100 rows, no drift: 1 of 2 columns drifted" in lines[0]
     assert lines[1].startswith("ALERT ")
-    assert lines[3].endswith("(found by 2 checks now)\n")
+    (run,) = churn.list_runs("note")
+    assert lines[2].startswith("note v1.0.0: FINISHED in ")
+    assert lines[2].endswith(f", run {run['run_id']}\n")
+    assert lines[4].endswith("(found by 2 checks now)\n")
     assert [*churn.monitoring.in_use()] == []
     assert len(churn.monitoring.history(model)) == 2

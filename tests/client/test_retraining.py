@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from mlops import MLOpsClient
+from mlops.cli import main
 from mlops.errors import ConfigError, PipelineError
 
 COLUMNS = {"target_column": "y", "prediction_column": "prediction"}
@@ -83,9 +85,7 @@ def test_a_pipeline_that_is_not_there_is_refused_before_the_check(base: Path) ->
 def test_the_command_runs_a_saved_pipeline_on_an_alert(base: Path, tmp_path: Path) -> None:
     client = MLOpsClient.from_project("churn", base_path=base)
     client.set_reference_data(batch(), model="clf", **COLUMNS)
-    pipeline = client.create_pipeline("note")
-    pipeline.add_step(noted)
-    pipeline.save_version("v1.0.0")
+    client.create_pipeline("note").add_step(noted).save_version("v1.0.0")
     batch(shift=3.0).to_parquet(tmp_path / "batch.parquet")
     command = [sys.executable, "-c", "from mlops.cli import main; main()", "--base-path", str(base)]
     options = ["--model", "clf", "--data", str(tmp_path / "batch.parquet"), "--on-alert", "note"]
@@ -95,7 +95,31 @@ def test_the_command_runs_a_saved_pipeline_on_an_alert(base: Path, tmp_path: Pat
     assert done.returncode == 3, done.stderr
     (run,) = client.list_runs("note")
     assert (run["status"], run["tags"]["mlops.pipeline_version"]) == ("FINISHED", "v1.0.0")
+    assert done.stdout.startswith("ALERT ")
+    assert done.stdout.splitlines()[-1].startswith("note v1.0.0: FINISHED in ")
+    assert done.stdout.splitlines()[-1].endswith(f", run {run['run_id']}")
+    assert "Running the pipeline note ...\n" in done.stderr
+
+
+def test_a_pipeline_that_fails_hides_no_alert(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = MLOpsClient.from_project("churn", base_path=base)
+    client.set_reference_data(batch(), model="clf", **COLUMNS)
+    client.create_pipeline("broken").add_step(broken).save_version("v1.0.0")
+    batch(shift=3.0).to_parquet(tmp_path / "batch.parquet")
+    options = ["--model", "clf", "--data", str(tmp_path / "batch.parquet"), "--on-alert", "broken", "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main(["--base-path", str(base), "monitor", "churn", *options])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 1
+    assert json.loads(out)["alerts"][0]["kind"] == "drift"
+    assert "Error: The step 'broken' failed: RuntimeError: no data today\n" in err
 
 
 def noted() -> int:
     return 1
+
+
+def broken() -> int:
+    raise RuntimeError("no data today")
