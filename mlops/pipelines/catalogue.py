@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from typing import Final
 
@@ -36,5 +37,9 @@ def register(workspace: ProjectWorkspace, name: str, *, description: str = "", o
 
 def names(workspace: ProjectWorkspace) -> list[str]:
     """Return the project's pipelines, sorted."""
-    directory = workspace.root_path / DIRECTORY / _DEFINITIONS
-    return sorted(path.stem for path in directory.glob("*.json") if not path.name.startswith("."))
+    try:
+        with os.scandir(workspace.root_path / DIRECTORY / _DEFINITIONS) as entries:
+            found = [entry.name for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(n.removesuffix(".json") for n in found if n.endswith(".json") and not n.startswith("."))

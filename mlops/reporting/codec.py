@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
 from functools import cache
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from operator import attrgetter
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 _Decode = Callable[[Any], Any]
 _T = TypeVar("_T")
@@ -15,7 +16,7 @@ _T = TypeVar("_T")
 
 def dumps(value: Any) -> str:
     """Return facts as JSON: lists without names, mappings and plain values."""
-    return json.dumps(value, default=_row, separators=(",", ":"))
+    return _encode(value)
 
 
 def loads(text: str, kind: type[_T]) -> _T:
@@ -68,13 +69,17 @@ def _row(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     kind: Any = type(value)
-    return [_with_plain_keys(getattr(value, name)) for name in _names(kind)]
+    values, by_date = _fields_of(kind)
+    row = values(value)
+    if not by_date:
+        return row
+    plain = list(row)
+    for index in by_date:
+        plain[index] = {day.isoformat(): each for day, each in plain[index].items()}
+    return plain
 
 
-def _with_plain_keys(value: Any) -> Any:
-    if isinstance(value, dict) and value and isinstance(next(iter(value)), date):
-        return {day.isoformat(): each for day, each in value.items()}
-    return value
+_encode: Final = json.JSONEncoder(default=_row, separators=(",", ":")).encode
 
 
 def _has_fields(kind: Any) -> bool:
@@ -84,6 +89,16 @@ def _has_fields(kind: Any) -> bool:
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
     return tuple(each.name for each in fields(kind))
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[int, ...]]:
+    """Return what gets the values of a dataclass's fields, and the places of those that are by date."""
+    names, hints = _names(kind), _hints(kind)
+    by_date = [index for index, name in enumerate(names) if get_args(hints[name])[:1] == (date,)]
+    if len(names) == 1:
+        return lambda value: (getattr(value, names[0]),), tuple(by_date)
+    return attrgetter(*names), tuple(by_date)
 
 
 @cache

@@ -116,6 +116,8 @@ class Collection:
         self.now = now
         self._first = days.first_day(now)
         self.machine = machine or look()
+        # The settings of every project that has none of its own.
+        self._common: settings.ProjectSettings | None = None
         # Without this directory no project has a server.
         self._serving = (base_path / STATE_DIRECTORY / "serving").is_dir()
 
@@ -224,7 +226,12 @@ class Collection:
         if own["bentoml_tag_prefix"] == names.default_tag_prefix(workspace.project_name):
             own["bentoml_tag_prefix"] = None
         stored = {name: value for name, value in own.items() if value is not None}
-        return settings.resolve(workspace={**self.table, **stored}).settings
+        if stored or self._common is None:
+            found = settings.resolve(workspace={**self.table, **stored}).settings
+            if stored:
+                return found
+            self._common = found
+        return self._common
 
     def _finish(self, begun: _Begun, report: ProjectReport) -> tuple[ProjectReport, Remembered | None]:
         kept = _remembered(begun, report) if _is_lasting(begun) else None

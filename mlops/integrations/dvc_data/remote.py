@@ -104,7 +104,10 @@ def locate_remote(
         ConfigError: The setting is empty, or its kind of URL is not one DVC has.
         IsolationError: A relative path leaves the workspace, or an absolute one is inside another's.
     """
-    text = DEFAULT if configured is None else configured.strip()
+    if configured is None:
+        path = workspace.root_path / DEFAULT
+        return RemoteLocation(str(path), str(path), DEFAULT, path=path)
+    text = configured.strip()
     if not text or any(ord(character) < 32 or character == '"' for character in text):
         raise operation.error(
             ConfigError,

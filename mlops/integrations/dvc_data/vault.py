@@ -19,7 +19,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mlops import names
 from mlops.errors import IntegrationUnavailableError, IsolationError, WorkspaceNotFoundError
@@ -30,8 +30,10 @@ from mlops.integrations.dvc_data.operation import Operation
 from mlops.integrations.dvc_data.places import Places
 from mlops.integrations.dvc_data.pointer import pointer_path
 from mlops.integrations.dvc_data.remote import RemoteLocation, locate_remote
-from mlops.integrations.dvc_data.versions import DataVersion
 from mlops.workspace.tools import ToolContext
+
+if TYPE_CHECKING:
+    from mlops.integrations.dvc_data.versions import DataVersion
 
 SLOT_POINTER: Final = "payload.dvc"
 _SLOT_NAME_LENGTH: Final = 60
@@ -78,6 +80,8 @@ class Vault:
 
     def version(self, entry: Entry, ledger: Ledger, remote: RemoteLocation) -> DataVersion:
         """Return a ledger's entry as it is now."""
+        from mlops.integrations.dvc_data.versions import DataVersion
+
         return DataVersion(
             name=entry.name,
             path=self.places.locate(entry.source),

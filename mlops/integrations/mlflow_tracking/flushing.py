@@ -53,6 +53,11 @@ class Flusher:
             self._urgent = self._urgent or now
             self._condition.notify()
 
+    @property
+    def busy(self) -> bool:
+        """Whether any buffer may hold something."""
+        return bool(self._dirty)
+
     def waiting(self, store: str) -> list[MetricBuffer]:
         """Return the buffers that hold values for a store."""
         with self._condition:

@@ -360,7 +360,8 @@ def _loaded(module: str, name: str) -> Any:
 def _open(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "ro")
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        # The first thing that is read makes SQLite look for such a journal; this reads least.
+        connection.execute("PRAGMA schema_version").fetchone()
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) not in _UNFINISHED:
             connection.close()

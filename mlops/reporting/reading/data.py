@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from mlops.errors import IntegrationUnavailableError
+from mlops.integrations.dvc_data.operation import Operation
+from mlops.integrations.dvc_data.remote import RemoteLocation, locate_remote
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.reporting.facts import DataFacts
 from mlops.reporting.reading import days
@@ -16,18 +18,32 @@ from mlops.workspace.tools import ToolContext, ToolState
 _OPERATION: Final = "collect"
 
 
-def read(vault: Vault, *, first: date) -> DataFacts:
+def remote_of(context: ToolContext) -> RemoteLocation:
+    """Return where the project's remote is; nothing is contacted.
+
+    Args:
+        context: The project.
+
+    Raises:
+        MLOpsError: Its setting is wrong.
+    """
+    workspace = context.workspace
+    operation = Operation(_OPERATION, workspace.project_name)
+    return locate_remote(workspace, context.settings.dvc_remote_path, operation)
+
+
+def read(vault: Vault, remote: RemoteLocation, *, first: date) -> DataFacts:
     """Return what the vault holds.
 
     Args:
         vault: The project's vault.
+        remote: Its remote.
         first: The earliest day that is counted by day.
 
     Raises:
-        MLOpsError: The ledger, or the remote's setting, cannot be understood.
+        MLOpsError: The ledger cannot be understood.
     """
-    operation = vault.operation(_OPERATION)
-    ledger, remote = vault.ledger(operation), vault.remote(operation)
+    ledger = vault.ledger(vault.operation(_OPERATION))
     heads, versions = ledger.heads(), ledger.versions()
     pushed = ledger.pushed.get(remote.identity, set())
 
@@ -47,19 +63,19 @@ def read(vault: Vault, *, first: date) -> DataFacts:
     )
 
 
-def state(vault: Vault) -> ToolState:
+def state(vault: Vault, remote: RemoteLocation) -> ToolState:
     """Say whether the vault is there and its remote can be used; nothing is contacted.
 
     Args:
         vault: The project's vault.
+        remote: Its remote.
 
     Raises:
-        MLOpsError: The remote cannot be used, or its setting or the vault's configuration is wrong.
+        MLOpsError: The remote cannot be used, or the vault's configuration is wrong.
     """
     operation = vault.operation(_OPERATION)
     if vault.read_config(operation) is None:
         return ToolState.NOT_CREATED
-    remote = vault.remote(operation)
     remote.check(operation)
     if remote.path is not None and remote.required is None and not remote.path.is_dir():
         raise operation.error(
@@ -72,5 +88,4 @@ def state(vault: Vault) -> ToolState:
 
 def mounted(context: ToolContext) -> Path | None:
     """Return the directory outside the workspace that must exist for the remote to be usable, if any."""
-    vault = Vault(context)
-    return vault.remote(vault.operation(_OPERATION)).required
+    return remote_of(context).required

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,11 +17,6 @@ _DAY_MILLISECONDS: Final = 86_400_000
 Days = Mapping[date, Mapping[str, int]]
 
 
-def day_of(milliseconds: int) -> date:
-    """Return the day, in UTC, of a time in milliseconds since the epoch."""
-    return date.fromordinal(_EPOCH + milliseconds // _DAY_MILLISECONDS)
-
-
 def counted(moments: Iterable[tuple[date, str]]) -> dict[date, dict[str, int]]:
     """Return the number of each kind by day, the earliest day first.
 
@@ -32,6 +28,21 @@ def counted(moments: Iterable[tuple[date, str]]) -> dict[date, dict[str, int]]:
         counts = found.setdefault(day, {})
         counts[kind] = counts.get(kind, 0) + 1
     return dict(sorted(found.items()))
+
+
+def counted_by_time(times: Iterable[tuple[int | None, str]], *, first: date) -> dict[date, dict[str, int]]:
+    """Return the number of each kind by day, in UTC, the earliest day first.
+
+    Args:
+        times: Milliseconds since the epoch, or None, and kind of each.
+        first: The earliest day that counts.
+    """
+    counts = Counter([(time // _DAY_MILLISECONDS, kind) for time, kind in times if time is not None])
+    found: dict[date, dict[str, int]] = {}
+    for (number, kind), count in sorted(counts.items()):
+        if (day := date.fromordinal(_EPOCH + number)) >= first:
+            found.setdefault(day, {})[kind] = count
+    return found
 
 
 def first_day(now: datetime) -> date:

@@ -80,20 +80,27 @@ class ProjectReading:
         workspace = self.context.workspace
         facts, packed, monitored = DataFacts(), Packaged(), Monitored()
         pipelines: tuple[str, ...] = ()
-        vault = Vault(self.context)
+        for tool in ("dvc", "bentoml", "evidently"):
+            self._states[tool] = ToolState.NOT_CREATED
         with self._tool("dvc"):
-            self._states["dvc"] = data.state(vault)
-        with self._tool("dvc"):
-            facts = data.read(vault, first=self._first)
-        with self._tool("bentoml"):
-            self._states["bentoml"] = packaged.state(self.context)
-            packed = packaged.read(self.context, self._tracked)
-        with self._tool("evidently"):
-            self._states["evidently"] = checks.state(self.context)
-        with self._tool("evidently"):
-            monitored = checks.read(self.context, first=self._first)
-        with self._section("pipelines"):
-            pipelines = tuple(catalogue.names(workspace))
+            remote = data.remote_of(self.context)
+            facts = DataFacts(remote=remote.public)
+            if "dvc" in walk.filled:
+                vault = Vault(self.context)
+                facts = data.read(vault, remote, first=self._first)
+                self._states["dvc"] = data.state(vault, remote)
+        if "models" in walk.filled:
+            with self._tool("bentoml"):
+                self._states["bentoml"] = packaged.state(self.context)
+                packed = packaged.read(self.context, self._tracked)
+        if "monitoring" in walk.filled:
+            with self._tool("evidently"):
+                self._states["evidently"] = checks.state(self.context)
+            with self._tool("evidently"):
+                monitored = checks.read(self.context, first=self._first)
+        if catalogue.DIRECTORY in walk.filled:
+            with self._section("pipelines"):
+                pipelines = tuple(catalogue.names(workspace))
         for tool, damaged in (("bentoml", packed.damaged), ("evidently", monitored.damaged)):
             self._troubles += [Trouble(tool, CORRUPT, problem) for problem in damaged]
         storage = self._storage(walk)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Final, NamedTuple
 
 from mlops.integrations.mlflow_tracking.run_record import moment, ordered, restored
 from mlops.reporting.facts import BestMetric, RunFacts, RunsFacts
 from mlops.reporting.reading import days
-from mlops.reporting.reading.metric_modes import mode_of
+from mlops.reporting.reading.metric_modes import is_result, mode_of
 
 _ENDED: Final = ("FINISHED", "FAILED")
 
@@ -42,37 +43,25 @@ def tally(rows: Iterable[RunRow], *, first: date) -> RunsFacts:
         rows: The runs, in any order.
         first: The earliest day that is counted by day.
     """
-    by_status: dict[str, int] = {}
-    last: RunRow | None = None
+    newest = sorted(rows, key=_age)
     last_ended: RunRow | None = None
     ended_of: dict[str, RunRow] = {}
-
-    def moments() -> Iterator[tuple[date, str]]:
-        nonlocal last, last_ended
-        for row in rows:
-            by_status[row.status] = by_status.get(row.status, 0) + 1
-            if last is None or _newer(row, last):
-                last = row
-            if row.status in _ENDED:
-                if last_ended is None or _newer(row, last_ended):
-                    last_ended = row
-                if row.pipeline is not None and (
-                    row.pipeline not in ended_of or _newer(row, ended_of[row.pipeline])
-                ):
-                    ended_of[row.pipeline] = row
-            if row.started is not None and (day := days.day_of(row.started)) >= first:
-                yield day, row.status
-
-    by_day = days.counted(moments())
+    for row in newest:
+        _, _, status, _, _, pipeline = row
+        if status in _ENDED:
+            last_ended = last_ended or row
+            if pipeline is not None:
+                ended_of.setdefault(pipeline, row)
+    by_status = Counter([row[2] for row in newest])
     return RunsFacts(
-        total=sum(by_status.values()),
+        total=len(newest),
         by_status=ordered(by_status),
-        last=_facts(last),
+        last=_facts(newest[0] if newest else None),
         last_ended=_facts(last_ended),
         last_ended_by_pipeline={
             name: found for name in sorted(ended_of) if (found := _facts(ended_of[name])) is not None
         },
-        by_day=by_day,
+        by_day=days.counted_by_time(((row[3], row[2]) for row in newest), first=first),
     )
 
 
@@ -80,30 +69,37 @@ def best_of(rows: Iterable[MetricRow], *, modes: Mapping[str, str]) -> tuple[Bes
     """Return the best value of each metric; of equal ones that of the run started last, as ``best_run`` does.
 
     Args:
-        rows: The latest values of finished runs, none of them NaN.
+        rows: The latest values of finished runs, none of them NaN; those of the machine are left out.
         modes: What the project says of its metrics.
     """
-    ways: dict[str, str] = {}
+    ways: dict[str, str | None] = {}
     found: dict[str, tuple[float, int, MetricRow]] = {}
     for row in rows:
-        way = ways.get(row.metric) or ways.setdefault(row.metric, mode_of(row.metric, modes))
-        score = row.value if way == "max" else -row.value
-        rank = (score, -1 if row.started is None else row.started)
-        held = found.get(row.metric)
-        if held is None or rank > held[:2] or (rank == held[:2] and row.run_id < held[2].run_id):
-            found[row.metric] = (*rank, row)
+        metric, value, run_id, _, started = row
+        if metric not in ways:
+            ways[metric] = mode_of(metric, modes) if is_result(metric) else None
+        if (way := ways[metric]) is None:
+            continue
+        score = value if way == "max" else -value
+        held = found.get(metric)
+        if held is None or score >= held[0]:
+            rank = (score, -1 if started is None else started)
+            if held is None or rank > held[:2] or (rank == held[:2] and run_id < held[2][2]):
+                found[metric] = (*rank, row)
     return tuple(
-        BestMetric(metric, ways[metric], restored(row.value), row.run_id, row.name or "")
-        for metric, (_, _, row) in sorted(found.items())
+        BestMetric(metric, ways[metric] or "", restored(value), run_id, name or "")
+        for metric, (_, _, (_, value, run_id, name, _)) in sorted(found.items())
     )
 
 
-def _newer(row: RunRow, other: RunRow) -> bool:
-    started, than = (-1 if each.started is None else each.started for each in (row, other))
-    return started > than or (started == than and row.run_id < other.run_id)
+def _age(row: RunRow) -> tuple[int, str]:
+    """Order runs by their start, the latest first; of those that began together the first by its id."""
+    run_id, _, _, started, _, _ = row
+    return (1 if started is None else -started), run_id
 
 
 def _facts(row: RunRow | None) -> RunFacts | None:
     if row is None:
         return None
-    return RunFacts(row.run_id, row.name or "", row.status, moment(row.started), moment(row.ended))
+    run_id, name, status, started, ended, _ = row
+    return RunFacts(run_id, name or "", status, moment(started), moment(ended))

@@ -30,6 +30,7 @@ class Walk:
         state: Digest of the times, sizes and inodes of all of it.
         changed_at: The latest change of anything, in nanoseconds since the epoch.
         linked: Whether a symbolic link leads somewhere that the digest knows nothing of.
+        filled: The names in the workspace that are anything else than an empty directory.
     """
 
     total_bytes: int
@@ -38,6 +39,7 @@ class Walk:
     state: bytes
     changed_at: int
     linked: bool
+    filled: frozenset[str]
 
 
 def walk(root: Path) -> Walk:
@@ -55,6 +57,7 @@ def walk(root: Path) -> Walk:
     seen_in: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
     total = changed_at = 0
     linked = False
+    filled: set[str] = set()
     pending = [("", "")]
     while pending:
         prefix, part = pending.pop()
@@ -62,7 +65,7 @@ def walk(root: Path) -> Walk:
             entries = os.scandir(top + prefix)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        within = 0
+        within, before = 0, len(paths)
         with entries:
             for entry in entries:
                 try:
@@ -77,7 +80,10 @@ def walk(root: Path) -> Walk:
                 stats.append(pack(stat.st_mtime_ns, changed, stat.st_size, stat.st_ino))
                 if entry.is_dir(follow_symlinks=False):
                     pending.append((path + "/", part or entry.name))
-                elif stat.st_nlink == 1:
+                    continue
+                if not part:
+                    filled.add(entry.name)
+                if stat.st_nlink == 1:
                     within += stat.st_size
                     linked = linked or (part != _OWN and entry.is_symlink())
                 else:
@@ -90,11 +96,13 @@ def walk(root: Path) -> Walk:
                         seen.add(identity)
         total += within
         sizes[part] += within
+        if len(paths) > before:
+            filled.add(part)
     by_directory = {name: sizes[name] for name in DIRECTORIES}
     if linked:
         linked_parts = (name for name in DIRECTORIES if (root / name).is_symlink())
         by_directory |= {name: measure(root / name).bytes for name in linked_parts}
-    return Walk(total, by_directory, paths, _digest(stats), changed_at, linked)
+    return Walk(total, by_directory, paths, _digest(stats), changed_at, linked, frozenset(filled))
 
 
 def state_of(root: Path, paths: Iterable[str]) -> bytes | None:

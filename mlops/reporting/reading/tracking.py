@@ -14,7 +14,6 @@ from mlops.integrations.mlflow_tracking import metrics, queries, server, store
 from mlops.integrations.mlflow_tracking.versions import COPIED_FROM, DATA
 from mlops.reporting.facts import Gap, RunsFacts
 from mlops.reporting.reading import days, runs, statements
-from mlops.reporting.reading.metric_modes import is_result
 from mlops.reporting.reading.runs import MetricRow, RunRow
 from mlops.workspace.tools import ToolContext
 
@@ -62,7 +61,7 @@ def file_of(context: ToolContext) -> Path | None:
         context: The project.
     """
     uri = context.settings.mlflow_tracking_uri
-    return store.database_path(context.workspace) if uri is None else server.sqlite_file(uri)
+    return context.workspace.mlflow_path / store.DATABASE if uri is None else server.sqlite_file(uri)
 
 
 def read_file(path: Path, context: ToolContext, *, modes: Mapping[str, str], first: date) -> Tracked | None:
@@ -81,7 +80,9 @@ def read_file(path: Path, context: ToolContext, *, modes: Mapping[str, str], fir
         sqlite3.Error: It cannot be read.
     """
     uri, project = context.settings.mlflow_tracking_uri, context.workspace.project_name
-    if metrics.waiting(uri or store.database_uri(path)):
+    if metrics.any_waiting() and metrics.waiting(
+        uri or store.database_uri(store.database_path(context.workspace))
+    ):
         _tracking(context).flush_store("collect")
     own_prefix = context.settings.bentoml_tag_prefix or names.default_tag_prefix(project)
     # A store of its own is all the project's; of a shared file one experiment is, and models with the prefix.
@@ -92,9 +93,8 @@ def read_file(path: Path, context: ToolContext, *, modes: Mapping[str, str], fir
         schema = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         if schema is None or schema[0] not in queries.KNOWN_SCHEMAS:
             return None
-        facts = runs.tally((RunRow(*row) for row in connection.execute(statements.RUNS, scope)), first=first)
-        found = (MetricRow(*row) for row in connection.execute(statements.METRICS, scope))
-        best = runs.best_of((row for row in found if is_result(row.metric)), modes=modes)
+        facts = runs.tally(connection.execute(statements.RUNS, scope), first=first)
+        best = runs.best_of(connection.execute(statements.METRICS, scope), modes=modes)
         models = {name for (name,) in connection.execute(statements.MODELS, (prefix, prefix))}
         rows = connection.execute(statements.VERSIONS).fetchall() if models else []
     versions = [_Version(name, str(number), *rest) for name, number, *rest in rows if name in models]
@@ -124,7 +124,7 @@ def read_server(context: ToolContext, *, modes: Mapping[str, str], first: date) 
                 measured.extend(
                     MetricRow(metric, value, run["run_id"], run["run_name"], started)
                     for metric, value in run["metrics"].items()
-                    if is_result(metric) and not math.isnan(value)
+                    if not math.isnan(value)
                 )
             if not tags.keys() & set(queries.PARTS):
                 ended = _milliseconds(run["end_time"])
@@ -151,17 +151,12 @@ def _tracked(
 ) -> Tracked:
     every = list(versions)
     short = [(each.name.removeprefix(prefix), each.version) for each in every]
-    moments = (
-        (day, "versions")
-        for each in every
-        if each.created is not None and (day := days.day_of(each.created)) >= first
-    )
     return Tracked(
         facts,
         models,
         frozenset(short),
         {name: version for (name, version), each in zip(short, every, strict=True) if each.production},
-        days.counted(moments),
+        days.counted_by_time(((each.created, "versions") for each in every), first=first),
         tuple(
             Gap(f"model:{each.name}:{each.version}", missing)
             for each in every
