@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops.cli.arguments import Project, ProjectOrAll
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from mlops.integrations.evidently_monitoring import AlertRecord
 
 app = typer.Typer()
 alerts = typer.Typer(no_args_is_help=True)
@@ -48,9 +51,7 @@ def list_alerts(
         columns = ("id", "status", "model", "kind", "what", "times", "first (UTC)", "last (UTC)", "note")
         print_table((*(() if project else ("project",)), *columns), rows)
         for name, alert in found:
-            for url, error in alert.undelivered.items():
-                reason = error or "not tried yet"
-                say(f"{name}: {url} was not told of {alert.id}: {reason}", err=True)
+            say_undelivered(name, alert)
     for where, error in errors.items():
         say(f"Not everything could be read: {where}: {error}", err=True)
 
@@ -75,6 +76,12 @@ def ack(
     else:
         state = "acknowledged" if alert.cleared_at is None else "acknowledged, and clear since"
         say(f"{alert.id} is {state}: {alert.message}")
+
+
+def say_undelivered(project: str, alert: AlertRecord) -> None:
+    """Say which webhooks were not told of an alert, and why."""
+    for url, error in alert.undelivered.items():
+        say(f"{project}: {url} was not told of {alert.id}: {error or 'not tried yet'}", err=True)
 
 
 @app.callback()

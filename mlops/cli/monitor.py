@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mlops.cli import stopping
+from mlops.cli.alerts import say_undelivered
 from mlops.cli.arguments import Project
 from mlops.cli.output import JsonOption, manager_of, print_json, print_table
 from mlops.cli.pipeline import outcome
@@ -97,6 +98,7 @@ def monitor(
             print_json(result.to_dict())
         else:
             _print(result)
+        _say_undelivered(client, result)
         if pipeline is not None and result.new_alerts:
             _run(pipeline, result.new_alerts, json=json)
     if result.alerts:
@@ -127,6 +129,8 @@ def _watch(
             typer.echo(f"{at} {result.model}:{result.model_version}: {_verdict(result)}")
             _print_alerts(result.alerts)
         sys.stdout.flush()
+        if not isinstance(result, BaseException):
+            _say_undelivered(client, result)
 
     def alerted(alerts: Sequence[Alert]) -> None:
         # Those of a check are printed with it.
@@ -149,6 +153,13 @@ def _watch(
         typer.echo(f"Watching the predictions of {running.model} (Ctrl-C stops it)", err=True)
         wait_until_asked()
         typer.echo("Stopping; what an alert started ends first (Ctrl-C again ends it)", err=True)
+
+
+def _say_undelivered(client: MLOpsClient, result: MonitoringResult) -> None:
+    found = {alert.id for alert in result.alerts}
+    for record in client.monitoring.alerts(result.model) if found else ():
+        if record.id in found:
+            say_undelivered(client.project_name, record)
 
 
 def _run(pipeline: Pipeline, alerts: Sequence[Alert], *, json: bool) -> None:

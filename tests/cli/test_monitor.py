@@ -88,11 +88,15 @@ def test_json_is_what_the_client_returns(mlops, churn: MLOpsClient) -> None:
     frame(seed=2, shift=1.0).drop(columns="churned").rename(columns={"prediction": "answer"}).to_parquet(
         "batch.parquet"
     )
-    code, out, _ = mlops(
+    told = ["${NO_SUCH_HOOK}"]
+    limits = {"drift_share": 0.1}
+    churn.manager.update_workspace_metadata("churn", monitoring={"thresholds": limits, "webhooks": told})
+    code, out, err = mlops(
         *("monitor", "churn", "--data", "batch.parquet", "--model", "clf:7", "--prediction", "answer"),
         "--json",
     )
     assert code == 3
+    assert err.startswith(f"churn: {told[0]} was not told of {json.loads(out)['alerts'][0]['id']}: ")
     assert json.loads(out) == {
         key: value for key, value in churn.monitoring.history("clf")[0].items() if key != "schema_version"
     }

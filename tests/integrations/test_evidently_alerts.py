@@ -66,6 +66,7 @@ class Receiver:
     received: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     url: str = ""
     delay: float = 0.0
+    location: str = ""
 
 
 @pytest.fixture
@@ -79,6 +80,8 @@ def receiver() -> Iterator[Receiver]:
             state.received.append((self.path, json.loads(body)))
             self.send_response(state.statuses.pop(0) if state.statuses else 200)
             self.send_header("Content-Length", "0")
+            if state.location:
+                self.send_header("Location", state.location)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -279,6 +282,18 @@ def test_what_a_webhook_refused_is_told_with_the_next_check(
     monitoring.monitor(frame(seed=4))
     assert (len(receiver.received), monitoring.alerts()[0].undelivered) == (4, {})
     assert monitoring.alerts()[0].status == "cleared"
+
+
+def test_what_a_webhook_is_told_goes_nowhere_else(
+    monitoring: EvidentlyMonitoring, receiver: Receiver
+) -> None:
+    configure(monitoring, thresholds={"columns": {"age": 0.3}}, webhooks=[receiver.url + "/hook"])
+    receiver.statuses, receiver.location = [307], receiver.url + "/elsewhere"
+    monitoring.monitor(frame(seed=1, shift=1.0))
+    assert [path for path, _ in receiver.received] == ["/hook"]
+    assert [*monitoring.alerts()[0].undelivered.values()] == [
+        "HTTP 307, a redirection, which is not followed"
+    ]
 
 
 def test_a_dead_url_neither_fails_a_check_nor_holds_it_up(

@@ -109,6 +109,8 @@ def _post(template: str, payload: Mapping[str, Any], deadline: float) -> str | N
         if answer.status_code < _REDIRECT:
             return None
         problem = f"HTTP {answer.status_code}"
+        if answer.is_redirect:
+            problem += ", a redirection, which is not followed"
         if answer.status_code != _TOO_MANY_REQUESTS and answer.status_code < _SERVER_ERROR:
             break
     return problem
