@@ -44,6 +44,7 @@ class ProjectSettings:
 
 
 NAMES: Final = tuple(each.name for each in fields(ProjectSettings))
+_TEXT: Final = frozenset(NAMES) - {"lock_timeout"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,7 @@ def resolve(
                 values[name] = expand(value, environment, setting=name)
                 origins[name] = origin
                 break
-    # Most projects set nothing, and to import what checks it takes longer than to open one.
-    checked = _checked(values, source="the settings", origins=origins) if values else {}
-    return Resolved(ProjectSettings(**checked), origins)
+    return Resolved(ProjectSettings(**_checked(values, source="the settings", origins=origins)), origins)
 
 
 def variable(setting: str) -> str:
@@ -274,6 +273,10 @@ def _parsed(path: Path, _state: tuple[int, ...]) -> dict[str, Any]:
 def _checked(
     values: Mapping[str, Any], *, source: str, origins: Mapping[str, str] | None = None, table: bool = False
 ) -> dict[str, Any]:
+    # Nearly all settings are text, and to import what checks the others takes longer than to open a project.
+    plain = _TEXT | {"base_path", "project"} if table else _TEXT
+    if all(key in plain and type(value) is str for key, value in values.items()):
+        return dict(values)
     from pydantic import ValidationError
 
     from mlops.settings_schema import SettingValues, ToolTable

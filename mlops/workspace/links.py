@@ -20,9 +20,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mlops import jsonlines
 from mlops.errors import MLOpsError
@@ -30,6 +29,9 @@ from mlops.files import write_atomic
 from mlops.workspace import tools
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import Link, ToolContext
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 FILE_NAME: Final = "links.jsonl"
 LOCK: Final = "links"
@@ -154,6 +156,8 @@ def from_tools(context: ToolContext) -> tuple[list[Link], dict[str, str]]:
 @cache
 def _sources() -> dict[str, EntryPoint]:
     """Return what keeps links beside the tools: functions of a ``ToolContext`` that yield them, by name."""
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 

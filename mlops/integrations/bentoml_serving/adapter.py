@@ -15,7 +15,6 @@ from mlops.integrations.bentoml_serving import (
     lineage,
     renaming,
     starting,
-    user_service,
 )
 from mlops.integrations.bentoml_serving.bento_model import MLFLOW_FOLDER
 from mlops.integrations.bentoml_serving.entries import Deployment, StoreEntry
@@ -23,7 +22,6 @@ from mlops.integrations.bentoml_serving.inputs import check_labels, check_metada
 from mlops.integrations.bentoml_serving.lookup import resolve
 from mlops.integrations.bentoml_serving.model_card import read_card
 from mlops.integrations.bentoml_serving.serving_verbs import ServingVerbs
-from mlops.integrations.bentoml_serving.user_service import is_user_service
 from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import Link, ToolHealth, ToolState, installed_version
 
@@ -135,7 +133,7 @@ class BentoServing(ServingVerbs):
 
     def deployments(self) -> list[Deployment]:
         """Return the models that can be read, with their Bentos, by tag; then services of the user's own."""
-        services = (entry for entry in self.store.entries("bento") if is_user_service(entry))
+        services = (entry for entry in self.store.entries("bento") if lineage.is_user_service(entry))
         return [
             self.store.deployment(entry)
             for entry in (*self.store.entries("model"), *services)
@@ -235,13 +233,13 @@ class BentoServing(ServingVerbs):
                 bento = self.store.twin(entry)
                 yield from lineage.links_of(entry.tag, entry.labels, bento=bento.tag if bento else None)
         for entry in self.store.entries("bento"):
-            if not entry.error and is_user_service(entry):
-                yield from user_service.links_of(entry.tag, entry.labels)
+            if not entry.error and lineage.is_user_service(entry):
+                yield from lineage.service_links(entry.tag, entry.labels)
 
     def links_of(self, made: Deployment) -> Iterator[Link]:
         """Yield the origin of a deployment, and its Bento."""
         if made.model_tag is None:
-            return user_service.links_of(made.tag, made.labels)
+            return lineage.service_links(made.tag, made.labels)
         return lineage.links_of(made.model_tag, made.labels, bento=made.bento_tag)
 
     def export(self, destination: Path, *, include_data: bool = True) -> None:

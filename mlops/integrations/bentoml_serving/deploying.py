@@ -8,7 +8,7 @@ from typing import Any
 
 from mlops.errors import IntegrationError
 from mlops.files import measure
-from mlops.integrations.bentoml_serving import bento_model, user_service
+from mlops.integrations.bentoml_serving import bento_model, lineage
 from mlops.integrations.bentoml_serving.builder import build
 from mlops.integrations.bentoml_serving.entries import StoreEntry
 from mlops.integrations.bentoml_serving.model_card import digest, read_card
@@ -68,7 +68,7 @@ def deploy(
     with store.reporting(f"{source} could not be stored as {name}:{version}", operation):
         stored = store.find("model", model, version)
         taken = store.find("bento", model, version)
-        if stored is None and taken is not None and user_service.is_user_service(taken):
+        if stored is None and taken is not None and lineage.is_user_service(taken):
             raise _error(
                 store,
                 f"{name}:{version} is a service of your own",

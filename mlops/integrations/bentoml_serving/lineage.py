@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from mlops.integrations.bentoml_serving.entries import StoreEntry
 from mlops.workspace.links import CODE_OF, INPUT_OF, PACKAGED_AS, PRODUCED
 from mlops.workspace.tools import Link
 
 # The first is this library's; the others are what people write by hand.
 _RUN_LABELS: Final = ("run_id", "mlops.run_id", "mlflow_run_id")
 _DATA: Final = "data."
+# Of the Bento of a user's service: a hash of all that went into it, and the tag of each of its models.
+SOURCE_LABEL: Final = "mlops.source"
+MODEL_LABEL: Final = "mlops.model."
 
 
 def links_of(tag: str, labels: Mapping[str, str], *, bento: str | None) -> Iterator[Link]:
@@ -35,3 +39,20 @@ def links_of(tag: str, labels: Mapping[str, str], *, bento: str | None) -> Itera
         yield Link(f"commit:{commit}", made, CODE_OF, facts)
     if bento:
         yield Link(model, f"bento:{bento}", PACKAGED_AS)
+
+
+def is_user_service(entry: StoreEntry) -> bool:
+    """Say whether a stored Bento is a service of the user's own."""
+    return entry.kind == "bento" and SOURCE_LABEL in entry.labels
+
+
+def service_links(tag: str, labels: Mapping[str, str]) -> Iterator[Link]:
+    """Yield the models that the Bento of a service packages.
+
+    Args:
+        tag: The Bento's tag.
+        labels: Its labels.
+    """
+    for key, model in labels.items():
+        if key.startswith(MODEL_LABEL):
+            yield Link(f"model:{model}", f"bento:{tag}", PACKAGED_AS)

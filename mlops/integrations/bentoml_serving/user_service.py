@@ -5,25 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mlops.errors import IntegrationError
 from mlops.files import hash_file
 from mlops.integrations.bentoml_serving import builder, service_files
 from mlops.integrations.bentoml_serving.bento_model import MLFLOW_FOLDER
 from mlops.integrations.bentoml_serving.entries import StoreEntry
+from mlops.integrations.bentoml_serving.lineage import MODEL_LABEL, SOURCE_LABEL
 from mlops.integrations.bentoml_serving.model_card import read_card
 from mlops.integrations.bentoml_serving.service_files import ServiceFiles
 from mlops.integrations.bentoml_serving.store import BentoStore
-from mlops.workspace.links import PACKAGED_AS
 from mlops.workspace.room import require_room
-from mlops.workspace.tools import Link
-
-# Labels of such a Bento: a hash of all that went into it, and the tag of each of its models.
-_SOURCE: Final = "mlops.source"
-_MODEL: Final = "mlops.model."
 
 
 def deploy(
@@ -70,10 +65,10 @@ def deploy(
             adding_bytes=lambda: sum((files.root / path).stat().st_size for path in files.paths),
             operation=operation,
         )
-        uses = {f"{_MODEL}{number}": entry.tag for number, entry in enumerate(models, 1)}
+        uses = {f"{MODEL_LABEL}{number}": entry.tag for number, entry in enumerate(models, 1)}
         options = {
             "service": files.target,
-            "labels": {**labels, **uses, _SOURCE: source},
+            "labels": {**labels, **uses, SOURCE_LABEL: source},
             "include": ["**"],
             # Under its short name a service finds a model whatever the project and the version are.
             "models": [{"tag": entry.tag, "alias": entry.model} for entry in models],
@@ -91,7 +86,7 @@ def deploy(
         stored = store.find("bento", model, version)
     if stored is not None and stored.error:
         raise store.damaged(stored, operation)
-    if stored is None or stored.labels.get(_SOURCE) != source:
+    if stored is None or stored.labels.get(SOURCE_LABEL) != source:
         raise IntegrationError(
             f"{name}:{version} exists already, and is not this service as it is now",
             tool="bentoml",
@@ -100,23 +95,6 @@ def deploy(
             hint=f"deploy it as a new version, or first delete({model!r}, {version!r})",
         )
     return stored
-
-
-def is_user_service(entry: StoreEntry) -> bool:
-    """Say whether a stored Bento is one of these."""
-    return entry.kind == "bento" and _SOURCE in entry.labels
-
-
-def links_of(tag: str, labels: Mapping[str, str]) -> Iterator[Link]:
-    """Yield the models that such a Bento packages.
-
-    Args:
-        tag: The Bento's tag.
-        labels: Its labels.
-    """
-    for key, model in labels.items():
-        if key.startswith(_MODEL):
-            yield Link(f"model:{model}", f"bento:{tag}", PACKAGED_AS)
 
 
 def _requirements(store: BentoStore, models: Sequence[StoreEntry], operation: str) -> list[str]:

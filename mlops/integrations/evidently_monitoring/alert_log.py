@@ -12,14 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mlops import jsonlines
 from mlops.errors import DataNotFoundError
-from mlops.integrations.evidently_monitoring.alerts import Judgement, Key, key
 from mlops.integrations.evidently_monitoring.frames import TOOL
-from mlops.integrations.evidently_monitoring.results import Alert
 from mlops.workspace.model import ProjectWorkspace, now
+
+if TYPE_CHECKING:
+    from mlops.integrations.evidently_monitoring.alerts import Judgement, Key
+    from mlops.integrations.evidently_monitoring.results import Alert
 
 ALERTS_FILE: Final = "alerts.jsonl"
 # What could not be delivered for so long is news no more.
@@ -115,6 +117,8 @@ def record_check(
     Returns:
         What was found, with ids and counts.
     """
+    from mlops.integrations.evidently_monitoring.alerts import key
+
     going_on = {_key(each): each for each in read(path) if each.model == model and each.cleared_at is None}
     identified = []
     for alert in judgement.found:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops import jsonlines
-from mlops.errors import DataIntegrityError, ReferenceDataError
+from mlops.errors import ReferenceDataError
 from mlops.files import hash_file, measure, sync_directory, write_atomic
-from mlops.integrations.evidently_monitoring import embeddings
+from mlops.integrations.evidently_monitoring import embeddings, pointer
 from mlops.integrations.evidently_monitoring.conform import joined, to_labels, to_numbers
 from mlops.integrations.evidently_monitoring.frames import TOOL
 from mlops.integrations.evidently_monitoring.schema import (
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 DATA_FILE: Final = "data.parquet"
 SCHEMA_FILE: Final = "schema.json"
-POINTER_FILE: Final = "current.json"
 HISTORY_FILE: Final = "history.jsonl"
 _MODEL_HINT: Final = "set one with set_reference_data(data, target_column=..., prediction_column=...)"
 
@@ -62,7 +61,7 @@ class ReferenceStore:
     @property
     def directory(self) -> Path:
         """Where the references are stored."""
-        return self._workspace.monitoring_path / "reference"
+        return pointer.directory_of(self._workspace)
 
     def save(
         self,
@@ -116,14 +115,14 @@ class ReferenceStore:
                 if staging.is_dir() and not (target / SCHEMA_FILE).is_file():
                     staging.rename(target)
                     sync_directory(self.directory)
-                pointer = self._pointer(operation)
-                entry = pointer.get(model or "", {})
+                current = pointer.read(self._workspace, operation=operation)
+                entry = current.get(model or "", {})
                 if entry.get("hash") != digest or entry.get("version") != version:
                     entry = {"hash": digest, "set_at": now().isoformat(), "version": version}
-                    pointer[model or ""] = entry
+                    current[model or ""] = entry
                     jsonlines.append(self.directory / HISTORY_FILE, [{"model": model, **entry}])
-                    text = json.dumps({"schema_version": SCHEMA_VERSION, "current": pointer}, indent=1)
-                    write_atomic(self.directory / POINTER_FILE, text)
+                    text = json.dumps({"schema_version": SCHEMA_VERSION, "current": current}, indent=1)
+                    write_atomic(self.directory / pointer.POINTER_FILE, text)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return self._load(model, entry, operation)
@@ -135,23 +134,23 @@ class ReferenceStore:
             ReferenceDataError: None has been set.
             DataIntegrityError: A stored file is missing or unreadable.
         """
-        pointer = self._pointer(operation)
-        if version is not None and pointer.get(model or "", {}).get("version") != version:
+        found = pointer.read(self._workspace, operation=operation)
+        if version is not None and found.get(model or "", {}).get("version") != version:
             for entry in reversed(self._entries(model)):
                 if entry.get("version") == version:
                     return self._load(model, entry, operation)
-        key = model if model is not None and model in pointer else ""
-        if key not in pointer:
-            known = ", ".join(repr(name) for name in pointer) or "none"
+        key = model if model is not None and model in found else ""
+        if key not in found:
+            known = ", ".join(repr(name) for name in found) or "none"
             raise ReferenceDataError(
                 f"No reference data has been set for {f'model {model!r}' if model else 'this project'}",
                 tool=TOOL,
                 operation=operation,
                 workspace=self._workspace.project_name,
-                details={"models": sorted(pointer)},
+                details={"models": sorted(found)},
                 hint=f"{_MODEL_HINT}; models with a reference: {known}",
             )
-        return self._load(key or None, pointer[key], operation)
+        return self._load(key or None, found[key], operation)
 
     def past(self, model: str | None, *, operation: str) -> list[ReferenceData]:
         """Return every reference that was made current for ``model`` itself, newest first.
@@ -174,9 +173,9 @@ class ReferenceStore:
             expected = json.loads((reference.path / SCHEMA_FILE).read_bytes())["data_sha256"]
             actual = hash_file(path)
         except (OSError, ValueError, KeyError) as error:
-            raise self._corrupt(path, str(error), operation) from error
+            raise pointer.corrupt(path, str(error), self._workspace, operation) from error
         if actual != expected:
-            raise self._corrupt(path, "its content is not what was stored", operation)
+            raise pointer.corrupt(path, "its content is not what was stored", self._workspace, operation)
         return pd.read_parquet(path)
 
     def hashes(self) -> list[str]:
@@ -187,7 +186,7 @@ class ReferenceStore:
 
     def pointers(self) -> Iterator[tuple[str | None, str]]:
         """Yield each model with its current reference's hash; None is the project's default."""
-        for model, entry in self._pointer("summary").items():
+        for model, entry in pointer.read(self._workspace, operation="summary").items():
             yield model or None, entry["hash"]
 
     def assignments(self) -> Iterator[tuple[str | None, str | None, str]]:
@@ -199,18 +198,6 @@ class ReferenceStore:
     def _entries(self, model: str | None) -> list[dict[str, Any]]:
         lines = (line.value for line in jsonlines.read(self.directory / HISTORY_FILE))
         return [value for value in lines if value is not None and value.get("model") == model]
-
-    def _pointer(self, operation: str) -> dict[str, dict[str, Any]]:
-        path = self.directory / POINTER_FILE
-        try:
-            current = json.loads(path.read_bytes())["current"]
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._corrupt(path, str(error), operation) from error
-        if not isinstance(current, dict):
-            raise self._corrupt(path, "it is not a mapping", operation)
-        return current
 
     def _load(self, model: str | None, entry: Mapping[str, Any], operation: str) -> ReferenceData:
         digest = str(entry["hash"])
@@ -228,17 +215,7 @@ class ReferenceStore:
                 path=path.parent,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._corrupt(path, str(error), operation) from error
-
-    def _corrupt(self, path: Path, reason: str, operation: str) -> DataIntegrityError:
-        return DataIntegrityError(
-            f"The reference data file {path} cannot be used: {reason}",
-            tool=TOOL,
-            operation=operation,
-            workspace=self._workspace.project_name,
-            details={"path": str(path)},
-            hint="set the reference data again with set_reference_data, or restore the file from a backup",
-        )
+            raise pointer.corrupt(path, str(error), self._workspace, operation) from error
 
 
 def stored_columns(

@@ -309,11 +309,6 @@ class MetricBuffer:
             self._oldest = time.monotonic()
 
 
-def any_waiting() -> bool:
-    """Say whether any buffer of this process holds values."""
-    return flusher.busy
-
-
 def waiting(store: str) -> list[MetricBuffer]:
     """Return the buffers of this process that hold values for a store.
 

@@ -15,10 +15,10 @@ from mlops.errors import DataIntegrityError
 from mlops.files import hash_file, write_atomic
 from mlops.integrations.evidently_monitoring import history, project
 from mlops.integrations.evidently_monitoring.frames import TOOL
+from mlops.integrations.evidently_monitoring.pointer import POINTER_FILE
 from mlops.integrations.evidently_monitoring.reference import (
     DATA_FILE,
     HISTORY_FILE,
-    POINTER_FILE,
     SCHEMA_FILE,
     ReferenceStore,
 )

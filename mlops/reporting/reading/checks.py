@@ -10,9 +10,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from mlops.integrations.evidently_monitoring import alert_log, project
+from mlops.integrations.evidently_monitoring import alert_log, pointer, project
 from mlops.integrations.evidently_monitoring.history import HISTORY_FILE
-from mlops.integrations.evidently_monitoring.reference import ReferenceStore
 from mlops.reporting.facts import AlertFacts, CheckFacts, Gap, MonitoringFacts
 from mlops.reporting.reading import days
 from mlops.workspace.tools import ToolContext, ToolState
@@ -84,8 +83,7 @@ def state(context: ToolContext) -> ToolState:
         DataIntegrityError: Its file, or that of the references, cannot be read.
     """
     found = project.is_current(context.workspace, operation="collect")
-    references = ReferenceStore(context.workspace, lock_timeout=context.settings.lock_timeout)
-    list(references.pointers())
+    pointer.read(context.workspace, operation="collect")
     return ToolState.READY if found else ToolState.NOT_CREATED
 
 

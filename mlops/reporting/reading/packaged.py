@@ -12,8 +12,8 @@ from mlops import names
 from mlops.errors import IntegrationUnavailableError
 from mlops.integrations.bentoml_serving import entries
 from mlops.integrations.bentoml_serving.entries import StoreEntry
+from mlops.integrations.bentoml_serving.lineage import is_user_service, service_links
 from mlops.integrations.bentoml_serving.store import BentoStore
-from mlops.integrations.bentoml_serving.user_service import is_user_service, links_of
 from mlops.reporting.facts import DeploymentFacts, Gap
 from mlops.reporting.reading.tracking import Tracked
 from mlops.workspace.tools import ToolContext, ToolState
@@ -105,7 +105,7 @@ def _gaps(bentos: list[StoreEntry], tracked: Tracked, prefix: str) -> Iterator[G
         if entry.error:
             continue
         if is_user_service(entry):
-            tags = [link.source.removeprefix("model:") for link in links_of(entry.tag, entry.labels)]
+            tags = [link.source.removeprefix("model:") for link in service_links(entry.tag, entry.labels)]
             used = [tag.removeprefix(prefix).rpartition(":") for tag in tags]
             wanted = {(model, version) for model, _, version in used}
         else:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops import names
-from mlops.integrations.mlflow_tracking import metrics, queries, server, store
+from mlops.integrations.mlflow_tracking import queries, server, store
+from mlops.integrations.mlflow_tracking.flushing import flusher
 from mlops.integrations.mlflow_tracking.versions import COPIED_FROM, DATA
 from mlops.reporting.facts import Gap, RunsFacts
 from mlops.reporting.reading import days, runs, statements
@@ -80,9 +81,7 @@ def read_file(path: Path, context: ToolContext, *, modes: Mapping[str, str], fir
         sqlite3.Error: It cannot be read.
     """
     uri, project = context.settings.mlflow_tracking_uri, context.workspace.project_name
-    if metrics.any_waiting() and metrics.waiting(
-        uri or store.database_uri(store.database_path(context.workspace))
-    ):
+    if flusher.busy and flusher.waiting(uri or store.database_uri(store.database_path(context.workspace))):
         _tracking(context).flush_store("collect")
     own_prefix = context.settings.bentoml_tag_prefix or names.default_tag_prefix(project)
     # A store of its own is all the project's; of a shared file one experiment is, and models with the prefix.
