@@ -300,6 +300,23 @@ def test_equal_files_are_stored_once(manager: WorkspaceManager, tmp_path: Path) 
     assert (copy.outputs_path / "two").read_bytes() == content
 
 
+def test_what_runs_share_is_shared_by_those_of_a_copy(manager: WorkspaceManager, tmp_path: Path) -> None:
+    with MLOpsClient("churn", workspace_manager=manager) as client:
+        for _ in range(3):
+            with client.start_run():
+                client.log_metric("accuracy", 0.5)
+        used = client.tracking.usage().bytes
+    path = manager.export_workspace("churn", tmp_path / "churn.tar.zst")
+    for copy in (
+        manager.import_workspace(path, project_name="copy"),
+        manager.clone_workspace("churn", "twin"),
+    ):
+        texts = [*copy.mlflow_path.glob("artifacts/*/*/artifacts/mlops/environment.txt")]
+        assert [text.stat().st_nlink for text in texts] == [4, 4, 4]
+        with MLOpsClient(copy.project_name, workspace_manager=manager) as client:
+            assert client.tracking.usage().bytes <= used
+
+
 def test_the_same_name_can_be_exported_to_twice(populated: WorkspaceManager, tmp_path: Path) -> None:
     path = tmp_path / "churn.tar.zst"
     path.write_text("something older")

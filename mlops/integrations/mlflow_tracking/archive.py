@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlops.errors import ArchiveError
-from mlops.integrations.mlflow_tracking import server, store
+from mlops.integrations.mlflow_tracking import provenance, server, store
 
 if TYPE_CHECKING:
     from mlops.integrations.mlflow_tracking.adapter import MLflowTracking
@@ -84,6 +84,7 @@ def restore(tracking: MLflowTracking, source: Path) -> None:
         shutil.copytree(source, staging, symlinks=True)
         with contextlib.closing(sqlite3.connect(staging / store.DATABASE)) as connection, connection:
             store.repoint(connection, workspace)
+        provenance.share(staging / store.ARTIFACTS)
         # Not flushed: what is in memory belongs to runs of the store that goes.
         tracking.discard_pending()
         timeout = tracking.context.settings.lock_timeout

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from mlops.files import write_atomic
+from mlops.files import hash_file, write_atomic
 from mlops.integrations.mlflow_tracking import code_state, packages
 from mlops.integrations.mlflow_tracking.code_state import COMMIT_TAG, DIRTY_TAG
 from mlops.integrations.mlflow_tracking.invocation import invocation
@@ -77,6 +77,20 @@ def keep(root: Path, of_run: Mapping[str, str]) -> None:
 def kept(root: Path, digest: str) -> Path:
     """Return where a workspace keeps a text."""
     return root / _KEPT / digest
+
+
+def share(root: Path) -> None:
+    """Make the texts that runs have in common one file again, which a copy of them has lost.
+
+    Args:
+        root: The artifact root of a store in which nobody works.
+    """
+    for name in ARTIFACTS.values():
+        for path in root.glob(f"*/*/artifacts/{name}"):
+            same = kept(root, hash_file(path))
+            if same.is_file() and not same.samefile(path):
+                path.unlink()
+                _link(same, path)
 
 
 def attach(run: Any, root: Path, *, client: Any = None) -> None:
