@@ -121,12 +121,24 @@ def compare(before: PipelineVersion, after: PipelineVersion, *, saved: bool = Tr
 
 
 def _step_change(old: SavedStep, new: SavedStep, same_python: bool) -> StepChange:
-    diff = difference(old.sources, new.sources)
+    diff = difference(_as_in(new, old), new.sources)
     # Compiled code of two Pythons differs always; then the text has to tell.
     code = old.code != new.code if same_python else bool(diff) or not old.sources
     inputs, options = _changes(old.inputs, new.inputs), _changes(old.options, new.options)
     what = (*(["code"] if code else []), *(["inputs"] if inputs else []), *options)
     return StepChange(old.name, what, diff if code or "when" in options else "", inputs | options)
+
+
+def _as_in(new: SavedStep, old: SavedStep) -> dict[str, str]:
+    """Return sources named after the module that the step is in now, if that has another name.
+
+    A script's functions are in ``__main__`` when it runs, and elsewhere when a notebook imports them.
+    """
+    before, after = (f"{step.function.partition(':')[0]}." for step in (old, new))
+    return {
+        after + name.removeprefix(before) if name.startswith(before) else name: text
+        for name, text in old.sources.items()
+    }
 
 
 def _param_changes(

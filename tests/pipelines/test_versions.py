@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import linecache
 import subprocess
 import sys
 import threading
@@ -174,6 +175,30 @@ def test_a_changed_helper_or_constant_is_a_change_of_the_step(
     comparison = pipeline_of(client, load, total).compare_with("v1")
     assert "-    return sum(values)" in comparison.modified[0].diff
     assert "+    return max(values)" in comparison.modified[0].diff
+
+
+def test_code_that_moved_to_another_module_is_compared_line_by_line(
+    client: MLOpsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_module(name: str, factor: int) -> Callable[..., Any]:
+        space: dict[str, Any] = {"__name__": name}
+        text = f"def total(load):\n    doubled = load * 2\n    return {factor} * sum(doubled)\n"
+        lines = text.splitlines(keepends=True)
+        monkeypatch.setitem(linecache.cache, f"<{name}>", (len(text), None, lines, f"<{name}>"))
+        exec(compile(text, f"<{name}>", "exec"), space)  # noqa: S102
+        made: Callable[..., Any] = space["total"]
+        return made
+
+    pipeline_of(client, load, in_module("__main__", 2)).save_version("v1")
+    assert pipeline_of(client, load, in_module("training", 2)).compare_with("v1").identical
+    (change,) = pipeline_of(client, load, in_module("training", 3)).compare_with("v1").modified
+    changed = [line for line in change.diff.splitlines() if line[0] in "+-"]
+    assert changed == [
+        "--- training.total",
+        "+++ training.total",
+        "-    return 2 * sum(doubled)",
+        "+    return 3 * sum(doubled)",
+    ]
 
 
 def helper(values: list[int]) -> int:
