@@ -16,8 +16,9 @@ import mlops
 from mlops import names, settings
 from mlops.errors import MLOpsError, WorkspaceCorruptError, WorkspaceNotFoundError
 from mlops.files import STATE_DIRECTORY
-from mlops.reporting import codec, helpers
+from mlops.reporting import codec
 from mlops.reporting.facts import ProjectReport, StorageFacts, Trouble
+from mlops.reporting.helpers import Helpers
 from mlops.reporting.memory import FRESH_NANOSECONDS, MOST_PATHS, SEPARATOR, Memory, Remembered
 from mlops.reporting.reading import days, storage
 from mlops.reporting.reading.machine import Machine, look
@@ -60,20 +61,24 @@ def collect(
             if name not in roots:
                 manager.get_workspace(name)
         roots = {name: roots[name] for name in sorted(set(projects))}
-    table = settings.tool_table(manager.location.root)[0]
-    collection = Collection(manager.base_path, table, now=now)
-    memory = Memory(manager.base_path, key=collection.key()) if cache else None
-    known = memory.recall(None if projects is None else list(roots)) if memory else {}
+    memory = Memory(manager.base_path) if cache else None
     fresh: list[Remembered] = []
     found: dict[str, ProjectReport] = {}
-    for read, kept in collection.read(roots, known):
-        found[read.project_name] = read
-        if kept is not None:
-            fresh.append(kept)
-        if progress is not None:
-            progress(len(found), len(roots))
+    with Helpers() as helpers:
+        if helpers.worth(len(roots)) and not (memory and memory.exists()):
+            helpers.start()
+        table = settings.tool_table(manager.location.root)[0]
+        collection = Collection(manager.base_path, table, now=now)
+        key = collection.key()
+        known = memory.recall(key, None if projects is None else list(roots)) if memory else {}
+        for read, kept in collection.read(roots, known, helpers):
+            found[read.project_name] = read
+            if kept is not None:
+                fresh.append(kept)
+            if progress is not None:
+                progress(len(found), len(roots))
     if memory and (fresh or known.keys() - roots.keys()):
-        memory.keep(fresh, known=None if projects is not None else roots)
+        memory.keep(key, fresh, known=None if projects is not None else roots)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -129,7 +134,7 @@ class Collection:
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def read(
-        self, roots: Mapping[str, Path], known: Mapping[str, Remembered]
+        self, roots: Mapping[str, Path], known: Mapping[str, Remembered], helpers: Helpers
     ) -> Iterator[tuple[ProjectReport, Remembered | None]]:
         """Yield each project, and what is to be kept of it; one that was removed meanwhile is left out."""
         changed: list[Path] = []

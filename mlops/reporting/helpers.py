@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from mlops.errors import WorkspaceNotFoundError
 
@@ -43,46 +43,75 @@ _CODE: Final = "import sys; sys.path[:] = {path!r}; from mlops.reporting.helpers
 Answer = tuple["Remembered", bool]
 
 
-def worth(count: int) -> bool:
-    """Say whether so many projects are to be shared out.
+class Helpers:
+    """The helpers of one report, which end with the block.
 
-    Args:
-        count: How many are to be read.
+    They can be started before it is known what they are to read, so that they come up meanwhile.
     """
-    return count >= WORTH_PROJECTS and _processors() > 1 and bool(sys.executable)
 
+    def __init__(self) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
 
-def read(collection: Collection, names: Sequence[str], left: list[str]) -> Iterator[Answer]:
-    """Yield what is found of projects, in any order, and whether each can be kept.
+    def __enter__(self) -> Self:
+        return self
 
-    Args:
-        collection: The pass over the base.
-        names: The projects.
-        left: Gets the names of those that no helper read; complete at the end.
-    """
-    batches: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
-    for start in range(0, len(names), _BATCH):
-        batches.put(names[start : start + _BATCH])
-    answers: queue.SimpleQueue[tuple[Sequence[str], list[Answer]] | None] = queue.SimpleQueue()
-    order = (collection.base_path, collection.table, collection.now, collection.machine)
-    with contextlib.ExitStack() as stack:
-        count = min(_processors(), MOST_HELPERS)
-        for _ in range(count):
-            process = stack.enter_context(_started())
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
+
+    @staticmethod
+    def worth(count: int) -> bool:
+        """Say whether so many projects are to be shared out.
+
+        Args:
+            count: How many are to be read.
+        """
+        return count >= WORTH_PROJECTS and _processors() > 1 and bool(sys.executable)
+
+    def start(self) -> None:
+        """Start one helper for each processor, unless they are started already."""
+        while len(self._processes) < min(_processors(), MOST_HELPERS):
+            self._processes.append(
+                subprocess.Popen(  # noqa: S603 - this interpreter, and code of this module
+                    [sys.executable, "-P", "-c", _CODE.format(path=sys.path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+
+    def read(self, collection: Collection, names: Sequence[str], left: list[str]) -> Iterator[Answer]:
+        """Yield what is found of projects, in any order, and whether each can be kept.
+
+        Args:
+            collection: The pass over the base.
+            names: The projects.
+            left: Gets the names of those that no helper read; complete at the end.
+        """
+        batches: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
+        for start in range(0, len(names), _BATCH):
+            batches.put(names[start : start + _BATCH])
+        answers: queue.SimpleQueue[tuple[Sequence[str], list[Answer]] | None] = queue.SimpleQueue()
+        order = (collection.base_path, collection.table, collection.now, collection.machine)
+        self.start()
+        for process in self._processes:
             threading.Thread(target=_ask, args=(process, order, batches, answers), daemon=True).start()
-        while count:
+        asked = len(self._processes)
+        while asked:
             try:
                 answer = answers.get(timeout=_WAIT_SECONDS)
             except queue.Empty:
                 continue
             if answer is None:
-                count -= 1
+                asked -= 1
                 continue
             given, found = answer
             left += {*given}.difference(kept.name for kept, _ in found)
             yield from found
-    while batch := _next(batches):
-        left += batch
+        while batch := _next(batches):
+            left += batch
 
 
 def _processors() -> int:
@@ -91,21 +120,6 @@ def _processors() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _started() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(  # noqa: S603 - this interpreter, and code of this module
-        [sys.executable, "-P", "-c", _CODE.format(path=sys.path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _ask(

@@ -61,38 +61,42 @@ class Memory:
 
     Args:
         base: The base path.
-        key: What else the facts depend on; with another key everything is forgotten.
     """
 
-    def __init__(self, base: Path, *, key: str) -> None:
+    def __init__(self, base: Path) -> None:
         from platformdirs import user_cache_path
 
         name = hashlib.sha256(str(base).encode("utf-8", "surrogateescape")).hexdigest()[:24]
         self._path = user_cache_path("mlops-workspaces") / "reports" / f"{name}.db"
-        self._key = key
 
-    def recall(self, names: Sequence[str] | None = None) -> dict[str, Remembered]:
+    def exists(self) -> bool:
+        """Say whether there is a cache of the base."""
+        return self._path.exists()
+
+    def recall(self, key: str, names: Sequence[str] | None = None) -> dict[str, Remembered]:
         """Return what is kept, by project; nothing if that cannot be read.
 
         Args:
+            key: What else the facts depend on; nothing holds that was kept with another key.
             names: Only of these projects; None for all.
         """
-        if not self._path.exists():
+        if not self.exists():
             return {}
         statement = "SELECT name, state, paths, mounted, report, schedules FROM projects"
         found: dict[str, Remembered] = {}
         with self._tolerant("read"), self._open() as connection:
-            if connection.execute("SELECT key FROM validity").fetchone() != (self._key,):
+            if connection.execute("SELECT key FROM validity").fetchone() != (key,):
                 return {}
             for row in connection.execute(statement):
                 if names is None or row[0] in names:
                     found[row[0]] = Remembered(*row)
         return found
 
-    def keep(self, found: Iterable[Remembered], *, known: Iterable[str] | None) -> None:
+    def keep(self, key: str, found: Iterable[Remembered], *, known: Iterable[str] | None) -> None:
         """Keep what was found anew; what cannot be written is not kept.
 
         Args:
+            key: As for ``recall``; with another key everything is forgotten.
             found: The projects.
             known: All projects of the base, so that others are forgotten; None to forget none.
         """
@@ -102,10 +106,10 @@ class Memory:
                 # What a power failure may cost is read again.
                 connection.execute("PRAGMA synchronous = OFF")
                 connection.executescript(_TABLES)
-                if connection.execute("SELECT key FROM validity").fetchone() != (self._key,):
+                if connection.execute("SELECT key FROM validity").fetchone() != (key,):
                     connection.execute("DELETE FROM projects")
                     connection.execute("DELETE FROM validity")
-                    connection.execute("INSERT INTO validity VALUES (?)", (self._key,))
+                    connection.execute("INSERT INTO validity VALUES (?)", (key,))
                 if known is not None:
                     kept = {name for (name,) in connection.execute("SELECT name FROM projects")}
                     gone = [(name,) for name in kept.difference(known)]

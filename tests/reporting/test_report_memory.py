@@ -255,4 +255,4 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 
 def _cache_of(base: Path) -> Path:
-    return Memory(base, key="")._path
+    return Memory(base)._path
