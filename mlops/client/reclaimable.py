@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from mlops import plain_yaml
 from mlops.errors import MLOpsError
 from mlops.files import measure_removal
 from mlops.workspace.model import ProjectWorkspace
@@ -168,13 +169,11 @@ def _pipelines(context: ToolContext) -> Iterator[Reclaimable]:
 
 def _models_of(bento: StoreEntry) -> Iterator[str]:
     """Yield the tags of the models that a Bento needs: the one of its own tag, and those it names."""
-    import yaml
-
     from mlops.integrations.bentoml_serving.entries import BENTO_FILE
 
     yield bento.tag
     if bento.error is None:
-        named = yaml.safe_load((bento.path / BENTO_FILE).read_bytes()).get("models") or ()
+        named = plain_yaml.load((bento.path / BENTO_FILE).read_bytes()).get("models") or ()
         yield from (str(model["tag"]) for model in named if isinstance(model, dict))
 
 

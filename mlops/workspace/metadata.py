@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlops import names
+from mlops import names, plain_yaml
 from mlops.errors import ConfigError, InvalidProjectNameError, WorkspaceCorruptError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def parse(text: bytes, *, path: Path, project_name: str | None) -> dict[str, Any
 
     repair = "repair the file or restore it from version control; it was not changed"
     try:
-        values = yaml.load(text.decode("utf-8"), Loader=_loader())  # noqa: S506 - a safe loader
+        values = plain_yaml.load(text.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise corrupt(f"it is not valid YAML ({_one_line(error)})", repair) from error
     if not values:
@@ -174,12 +174,6 @@ def _validated(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def _loader() -> Any:
-    import yaml
-
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _dumper() -> Any:

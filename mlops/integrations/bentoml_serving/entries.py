@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from mlops import plain_yaml
+
 MODEL_FILE: Final = "model.yaml"
 BENTO_FILE: Final = "bento.yaml"
 # Where this package keeps its own facts among a model's metadata.
@@ -139,7 +141,7 @@ def read(
         return StoreEntry(kind, tag, path, model, version, error=f"{file}: {reason}")
 
     try:
-        values = (load or load_all)(file.read_bytes())
+        values = (load or plain_yaml.load)(file.read_bytes())
     except FileNotFoundError:
         return broken("the file is missing, so the entry is incomplete") if path.is_dir() else None
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -162,13 +164,6 @@ def read(
     return StoreEntry(
         kind, tag, path, model, version, created_at, labels, metadata, own.get("digest"), own.get("size")
     )
-
-
-def load_all(text: bytes) -> Any:
-    """Return everything an entry's file says."""
-    import yaml
-
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - it is safe
 
 
 def _directories(path: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from mlops import plain_yaml
 from mlops.errors import ConfirmationRequiredError, DataIntegrityError, IntegrationError
 from mlops.files import sync_directory
 from mlops.integrations.bentoml_serving import entries
@@ -114,10 +115,7 @@ def _check_requirements(store: BentoStore, bento: StoreEntry, *, operation: str)
 
 def _tags(bento: StoreEntry) -> list[str]:
     """Return the tags of the models that a Bento loads."""
-    import yaml
-
-    content = (bento.path / BENTO_FILE).read_bytes()
-    values = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    values = plain_yaml.load((bento.path / BENTO_FILE).read_bytes())
     found: list[dict[str, Any]] = list(values.get("models") or [])
     for service in values.get("services") or []:
         found += service.get("models") or []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mlops import plain_yaml
 from mlops.errors import DataIntegrityError, IntegrationError, ModelNotFoundError
 from mlops.files import hash_file
 
@@ -141,9 +142,7 @@ def _absolute(place: object) -> bool:
 
 
 def _load(path: Path) -> Any:
-    import yaml
-
-    return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    return plain_yaml.load(path.read_bytes())
 
 
 def _lost(directory: Path, function: dict[str, Any]) -> Path | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops import names
+from mlops import names, plain_yaml
 from mlops.errors import InvalidModelNameError
 from mlops.files import sync_directory, write_atomic
 from mlops.integrations.bentoml_serving.entries import BENTO_FILE, MODEL_FILE
@@ -103,8 +103,7 @@ def _rename(folder: Path, names_now: _Names, kind: str, staging: Path) -> None:
         _link_tree(version, staged)
         description = staged / _FILES[kind]
         if description.is_file():
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            values = names_now.within(yaml.load(description.read_bytes(), Loader=loader))  # noqa: S506
+            values = names_now.within(plain_yaml.load(description.read_bytes()))
             # The link goes first: writing through it would change the entry under its former name too.
             description.unlink()
             write_atomic(description, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from mlops import plain_yaml
 from mlops.integrations.bentoml_serving.entries import BENTO_FILE
 
 READY_PATH: Final = "/readyz"
@@ -31,9 +32,7 @@ def entry_service(bento: Path) -> tuple[str, str]:
     Args:
         bento: The Bento's directory.
     """
-    import yaml
-
-    values = yaml.safe_load((bento / BENTO_FILE).read_bytes())
+    values = plain_yaml.load((bento / BENTO_FILE).read_bytes())
     name = str(values["entry_service"])
     configs = [
         service.get("config") or {} for service in values.get("services") or () if service["name"] == name

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mlops import plain_yaml
 from mlops.integrations.dvc_data.hashing import FULL_HASH
 
 SUFFIX: Final = ".dvc"
@@ -62,7 +63,7 @@ def read_pointer(path: Path) -> Pointer | None:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return None
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = plain_yaml.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError):
         return None
     return _parse(document)

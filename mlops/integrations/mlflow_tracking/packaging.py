@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from mlops import plain_yaml
 from mlops.errors import IntegrationError, MLOpsError
 from mlops.files import measure
 from mlops.integrations.mlflow_tracking import requirements, signatures
@@ -132,7 +133,7 @@ def read_mlmodel(directory: Path) -> dict[str, Any]:
         yaml.YAMLError: It is not YAML.
     """
     text = (directory / MLMODEL).read_text(encoding="utf-8")
-    content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    content = plain_yaml.load(text)
     return content if isinstance(content, dict) else {}
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mlops import plain_yaml
 from mlops.errors import IntegrationUnavailableError
 from mlops.files import measure
 from mlops.integrations.bentoml_serving import BentoServing, model_card
@@ -73,7 +72,7 @@ def _missing_models(serving: BentoServing, bento: StoreEntry) -> Iterator[str]:
 
 
 def _models_of(path: Path) -> Iterator[str]:
-    values: Any = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    values: Any = plain_yaml.load(path.read_bytes())
     # Those of the whole Bento, and those that single services of it name.
     groups = (values, *(values.get("services") or ()))
     for model in (each for group in groups for each in group.get("models") or ()):

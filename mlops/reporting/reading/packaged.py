@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlops import names
+from mlops import names, plain_yaml
 from mlops.errors import IntegrationUnavailableError
 from mlops.integrations.bentoml_serving import entries
 from mlops.integrations.bentoml_serving.entries import StoreEntry
@@ -123,13 +123,12 @@ def head(text: bytes) -> Any:
             # As this library writes it; JSON is read many times faster than YAML.
             return json.loads(text)
         except ValueError:
-            return entries.load_all(text)
+            return plain_yaml.load(text)
     try:
-        from yaml import CSafeLoader
         from yaml._yaml import CParser
 
         CParser(text).raw_parse()
-        return yaml.load(b"".join(_HEAD.findall(text)), Loader=CSafeLoader)
+        return plain_yaml.load(b"".join(_HEAD.findall(text)))
     except (ImportError, yaml.YAMLError):
         # Without LibYAML; or written in another way; or damaged, which this then says.
-        return entries.load_all(text)
+        return plain_yaml.load(text)
