@@ -29,5 +29,7 @@ def on_signal() -> Callable[[], None]:
             pass
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+        # What a shell started in the background ignores Ctrl-C, and goes on to.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
     return wait
