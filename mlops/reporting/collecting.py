@@ -278,7 +278,7 @@ def _remembered(begun: _Begun, report: ProjectReport) -> Remembered:
     return Remembered(
         report.project_name,
         begun.walk.state,
-        SEPARATOR.join(map(os.fsencode, begun.walk.paths)),
+        os.fsencode(SEPARATOR.join(begun.walk.paths)),
         None if begun.mounted is None else str(begun.mounted),
         codec.dumps(report),
         json.dumps([*begun.entries], default=str),
@@ -289,7 +289,7 @@ def _holds(kept: Remembered, root: Path) -> bool:
     """Say whether nothing has changed in a workspace."""
     if kept.mounted is not None and not Path(kept.mounted).is_dir():
         return False
-    paths = os.fsdecode(kept.paths).split(os.fsdecode(SEPARATOR)) if kept.paths else []
+    paths = os.fsdecode(kept.paths).split(SEPARATOR) if kept.paths else []
     return storage.state_of(root, paths) == kept.state
 
 

@@ -23,7 +23,7 @@ FRESH_NANOSECONDS: Final = 2_000_000_000
 # A workspace with more in it costs nearly as much to compare as to read.
 MOST_PATHS: Final = 20_000
 # No name of a file has a slash, so two of them part paths.
-SEPARATOR: Final = b"//"
+SEPARATOR: Final = "//"
 # Another report that is being kept at the same time.
 _WAIT_SECONDS: Final = 1.0
 _TABLES: Final = """

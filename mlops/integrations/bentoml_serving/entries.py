@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -168,7 +169,8 @@ def read(
 
 def _directories(path: Path) -> list[Path]:
     try:
-        return sorted(each for each in path.iterdir() if each.is_dir())
+        with os.scandir(path) as found:
+            return sorted(Path(each.path) for each in found if each.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         # Never made, or removed by another process since it was listed.
         return []

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -101,9 +102,13 @@ class BentoStore:
     def problem(self) -> str | None:
         """Say what keeps the store from being used, or None."""
         for path in (self.home, *(self.home / name for name in DIRECTORIES)):
-            if path.exists() and not path.is_dir():
+            try:
+                mode = path.stat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if not stat.S_ISDIR(mode):
                 return f"{path} is not a directory"
-            if path.exists() and not os.access(path, os.R_OK | os.X_OK):
+            if not os.access(path, os.R_OK | os.X_OK):
                 return f"{path} cannot be read"
         return None
 
