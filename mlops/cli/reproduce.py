@@ -32,7 +32,10 @@ def reproduce(
     project: Annotated[
         str | None,
         typer.Option(
-            help="The run's project; by default every project is searched.", autocompletion=project_names
+            "--project",
+            "-p",
+            help="The run's project; by default every project is searched.",
+            autocompletion=project_names,
         ),
     ] = None,
     into: Annotated[

@@ -105,6 +105,12 @@ def test_every_command_is_there_and_helps(run: Callable[..., Done]) -> None:
         assert description.startswith("  "), path
         assert "--base-path" in done.out
     assert run("models", "-h").out == run("models", "--help").out
+    options = {
+        (path, option) for path, command in leaves() for each in command.params for option in each.opts
+    }
+    assert {path for path, option in options if option == "--project"} == {
+        path for path, option in options if option == "-p"
+    }
 
 
 # What each reading command is asked here; the others ask nothing or the project alone.
