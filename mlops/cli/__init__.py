@@ -161,12 +161,17 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if options.get("debug"):
             raise
-        _tell(*_described(error))
+        tell_error(error)
         sys.exit(EXIT_ERROR)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _described(error: Exception) -> tuple[str, str | None]:
+def tell_error(error: BaseException) -> None:
+    """Print an error and its next step on standard error, in the words of the command line."""
+    _tell(*_described(error))
+
+
+def _described(error: BaseException) -> tuple[str, str | None]:
     """Return what is told of an error instead of its traceback, and the next step."""
     if isinstance(error, MLOpsError):
         hint = error.hint

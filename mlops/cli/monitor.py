@@ -71,8 +71,9 @@ def monitor(
     """Check a batch against the reference data, and exit with 3 on an alert.
 
     With --watch, the predictions of a model are checked as they are served, until Ctrl-C or SIGTERM, which
-    end it with 0. Alerts end up in `mlops alerts list` either way. A pipeline of --on-alert that fails is
-    exit code 1; `mlops trace` follows the check to what the pipeline made.
+    end it with 0; a second one does not wait for what an alert started. Alerts end up in `mlops alerts list`
+    either way. A pipeline of --on-alert runs once per alert. If it fails, a batch's exit code is 1, and a
+    watch goes on; `mlops trace` follows a check to what the pipeline made.
     """
     from mlops.client import MLOpsClient
 
@@ -114,6 +115,8 @@ def _watch(
     client: MLOpsClient, model: str, *, every: float, window: int, pipeline: str | None, json: bool
 ) -> None:
     """Watch until Ctrl-C or SIGTERM; a check that is being made is finished first."""
+    from mlops.cli import tell_error
+
     cure = client.get_pipeline(pipeline) if pipeline else None
     wait_until_asked = stopping.on_signal()
     # What fails is printed below, without the traceback.
@@ -121,7 +124,7 @@ def _watch(
 
     def checked(result: MonitoringResult | BaseException) -> None:
         if isinstance(result, BaseException):
-            typer.echo(f"Error: {result}", err=True)
+            tell_error(result)
         elif json:
             _print_line(result.to_dict())
         else:

@@ -137,19 +137,19 @@ def serve(churn: MLOpsClient, model: str) -> None:
             stream.write(json.dumps({"model": f"churn.{model}:1", "latency_ms": 2.0, **record}) + "\n")
 
 
-def noted() -> int:
-    return 1
+def ordered() -> None:
+    raise RuntimeError("the shop is closed")
 
 
-def test_watching_tells_of_checks_and_what_they_started_and_ends_cleanly_when_asked(
+def test_watching_tells_of_checks_and_what_they_started_goes_on_and_ends_cleanly_when_asked(
     churn: MLOpsClient, base: Path
 ) -> None:
     model = "served"
     serve(churn, model)
-    churn.create_pipeline("note").add_step(noted).save_version("v1.0.0")
+    churn.create_pipeline("order").add_step(ordered).save_version("v1.0.0")
     process = subprocess.Popen(
         [
-            *(*COMMAND, "--base-path", str(base), "monitor", "churn", "--on-alert", "note"),
+            *(*COMMAND, "--base-path", str(base), "monitor", "churn", "--on-alert", "order"),
             *("--watch", "--model", model, "--window", "100", "--every", "0.2"),
         ],
         stdout=subprocess.PIPE,
@@ -157,21 +157,22 @@ def test_watching_tells_of_checks_and_what_they_started_and_ends_cleanly_when_as
         text=True,
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(5)]
+    lines = [process.stdout.readline() for _ in range(4)]
     process.send_signal(signal.SIGINT)
     rest, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
     assert rest == ""
+    (run,) = churn.list_runs("order")
     assert err.splitlines() == [
         f"Watching the predictions of {model} (Ctrl-C stops it)",
-        "Running the pipeline note ...",
+        "Running the pipeline order ...",
+        "Error: The step 'ordered' failed: RuntimeError: the shop is closed",
+        "Hint: correct the cause, then go on from there: "
+        f"mlops pipeline run PIPELINE --resume {run['run_id']}",
         "Stopping; what an alert started ends first (Ctrl-C again ends it)",
     ]
     assert f"{model}:1: 100 rows, no drift: 1 of 2 columns drifted" in lines[0]
     assert lines[1].startswith("ALERT ")
-    (run,) = churn.list_runs("note")
-    assert lines[2].startswith("note v1.0.0: FINISHED in ")
-    assert lines[2].endswith(f", run {run['run_id']}\n")
-    assert lines[4].endswith("(found by 2 checks now)\n")
+    assert lines[3].endswith("(found by 2 checks now)\n")
     assert [*churn.monitoring.in_use()] == []
     assert len(churn.monitoring.history(model)) == 2
