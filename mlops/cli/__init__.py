@@ -24,7 +24,10 @@ _IN_PYTHON: Final = (
     (re.compile(r"\bforce=True\b"), "--force"),
     (re.compile(r"\bpurge=True\b"), "--purge"),
     (re.compile(r"\banother base_path\b"), "another --base-path"),
-    (re.compile(r"\brun\(resume='([^']*)'\)"), r"mlops pipeline run PIPELINE --resume \1"),
+    (re.compile(r"\brun\(resume='([^']*)'\)"), r"mlops pipeline run PIPELINE -p PROJECT --resume \1"),
+    (re.compile(r"\bclient\.promote\('([^']*)', '([^']*)'\)"), r"mlops models promote PROJECT \1 \2"),
+    (re.compile(r"\bclient\.deploy_model\('([^']*)', version='([^']*)'\)"), r"mlops deploy PROJECT \1:\2"),
+    (re.compile(r"\bclient\.deploy_model\('([^']*)'\)"), r"mlops deploy PROJECT \1"),
 )
 # Help in plain text: to draw it with rich takes longer than everything else that --help does.
 _MARKUP: Final = None
@@ -176,7 +179,8 @@ def _described(error: BaseException) -> tuple[str, str | None]:
     if isinstance(error, MLOpsError):
         hint = error.hint
         for pattern, replacement in _IN_PYTHON:
-            hint = pattern.sub(replacement, hint) if hint else hint
+            named = replacement.replace("PROJECT", error.workspace or "PROJECT")
+            hint = pattern.sub(named, hint) if hint else hint
         return str(error), hint
     text = " ".join(str(error).split())
     if isinstance(error, OSError):

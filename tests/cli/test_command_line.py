@@ -19,7 +19,8 @@ import typer
 
 import mlops.cli
 from mlops import WorkspaceManager
-from mlops.cli import COMMANDS, main
+from mlops.cli import COMMANDS, main, tell_error
+from mlops.errors import MLOpsError
 from tests.reporting.demo import HOSTILE, build_demo
 
 EXPECTED = (
@@ -472,3 +473,19 @@ def test_what_writing_commands_print_as_json_is_what_is_documented(
     checks = (base / "churn" / "monitoring" / "history.jsonl").read_text(encoding="utf-8").splitlines()
     for check in map(json.loads, checks):
         agree({key: value for key, value in check.items() if key != "schema_version"}, "monitor", rows)
+
+
+@pytest.mark.parametrize(
+    ("call", "command"),
+    [
+        ("client.deploy_model('clf')", "mlops deploy churn clf"),
+        ("client.deploy_model('clf', version='3')", "mlops deploy churn clf:3"),
+        ("client.promote('clf', 'live')", "mlops models promote churn clf live"),
+        ("run(resume='abc')", "mlops pipeline run PIPELINE -p churn --resume abc"),
+    ],
+)
+def test_a_next_step_is_a_command_of_the_project(
+    capsys: pytest.CaptureFixture[str], call: str, command: str
+) -> None:
+    tell_error(MLOpsError("no", workspace="churn", hint=f"try {call}, or not"))
+    assert capsys.readouterr().err == f"Error: no\nHint: try {command}, or not\n"

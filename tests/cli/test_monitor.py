@@ -114,6 +114,7 @@ def test_what_is_wrong_is_said_and_creates_nothing(mlops, base: Path) -> None:
         (("churn", "--data", "batch.xlsx"), 1, "The format of batch.xlsx is not known"),
         (("churn", "--data", "broken.parquet"), 1, "broken.parquet cannot be read as parquet"),
         (("churn", "--data", "other.csv"), 1, "Nothing in the batch can be compared"),
+        (("churn", "--data", "batch.csv", "--model", "clf@live"), 1, "mlops models promote churn clf live,"),
         (("churn",), 2, "either a file or --watch"),
         (("churn", "--data", "batch.csv", "--watch"), 2, "either a file or --watch"),
         (("churn", "--watch"), 2, "--watch takes --model"),
@@ -168,7 +169,7 @@ def test_watching_tells_of_checks_and_what_they_started_goes_on_and_ends_cleanly
         "Running the pipeline order ...",
         "Error: The step 'ordered' failed: RuntimeError: the shop is closed",
         "Hint: correct the cause, then go on from there: "
-        f"mlops pipeline run PIPELINE --resume {run['run_id']}",
+        f"mlops pipeline run PIPELINE -p churn --resume {run['run_id']}",
         "Stopping; what an alert started ends first (Ctrl-C again ends it)",
     ]
     assert f"{model}:1: 100 rows, no drift: 1 of 2 columns drifted" in lines[0]

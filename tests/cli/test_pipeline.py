@@ -165,7 +165,7 @@ def test_a_failed_run_says_how_to_go_on_and_does(
     assert out.startswith("shopping v1.0.0: FAILED in ")
     (failed,) = client.list_runs("shopping")
     assert "Error: The step 'check' failed: ValueError: the shop is closed\n" in err
-    assert f"go on from there: mlops pipeline run PIPELINE --resume {failed['run_id']}\n" in err
+    assert f"go on from there: mlops pipeline run PIPELINE -p churn --resume {failed['run_id']}\n" in err
     monkeypatch.setattr(sys.modules[__name__], "_closed", False)
     client.create_pipeline("shopping").add_step(load).add_step(check).add_step(buy).save_version("v1.0.1")
     done = as_json(capsys, base, "run", "shopping", "--resume", failed["run_id"])
