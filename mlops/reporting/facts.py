@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime
 from typing import Any
 
+from mlops.workspace.quota import QuotaRow
+
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
@@ -217,25 +219,6 @@ class MonitoringFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class QuotaFacts:
-    """A limit on the storage of a project or of one of its tools.
-
-    Args:
-        scope: ``total``, or a directory such as ``dvc``.
-        used_bytes: What is used.
-        soft_bytes: The limit that is only reported, or None.
-        hard_bytes: The limit that refuses expensive writes, or None.
-        state: ``ok``, ``soft`` (over the soft limit) or ``hard`` (over the hard one).
-    """
-
-    scope: str
-    used_bytes: int
-    soft_bytes: int | None
-    hard_bytes: int | None
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
 class StorageFacts:
     """What the workspace costs on disk; hard links are counted once, in each part and in the total.
 
@@ -247,7 +230,7 @@ class StorageFacts:
 
     total_bytes: int = 0
     by_directory: Mapping[str, int] = field(default_factory=dict)
-    quota: tuple[QuotaFacts, ...] = ()
+    quota: tuple[QuotaRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,9 @@ _AHEAD: Final = 2
 _GARBAGE: Final = 50_000
 # A signal may not end a wait without a limit, depending on who handles it.
 _WAIT_SECONDS: Final = 1.0
+# Debian's SQLite allocates every piece of a schema by itself; of each size glibc keeps so many for the next
+# database. Other C libraries do not look at this.
+_TUNABLES: Final = "glibc.malloc.tcache_count=1000"
 # The same modules as here, wherever this process found them.
 _CODE: Final = "import sys; sys.path[:] = {path!r}; from mlops.reporting.helpers import main; main()"
 
@@ -79,6 +82,7 @@ class Helpers:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
+                    env={"GLIBC_TUNABLES": _TUNABLES, **os.environ},
                 )
             )
 

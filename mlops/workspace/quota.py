@@ -14,8 +14,8 @@ would go beyond a limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
 from mlops.workspace.model import ProjectWorkspace
 
@@ -54,7 +54,8 @@ class Limits:
         return bool(self.total) or bool(self.by_directory)
 
 
-class QuotaRow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class QuotaRow:
     """One limit with what is used of it.
 
     Args:
@@ -73,7 +74,7 @@ class QuotaRow(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return self._asdict()
+        return asdict(self)
 
 
 def limits_of(workspace: ProjectWorkspace, *, operation: str = "limits_of") -> Limits:

@@ -15,7 +15,6 @@ from mlops.reporting.facts import (
     ModelsFacts,
     MonitoringFacts,
     ProjectReport,
-    QuotaFacts,
     RunFacts,
     RunsFacts,
     ScheduleFacts,
@@ -23,6 +22,7 @@ from mlops.reporting.facts import (
     Trouble,
 )
 from mlops.reporting.report import StatusReport
+from mlops.workspace.quota import QuotaRow
 from tests.reporting.demo import HOSTILE
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -56,7 +56,7 @@ def hostile() -> ProjectReport:
         ),
         models=ModelsFacts(1, 1, {text: text}, 1, (DeploymentFacts(text, text, text, NOW, True, (text,)),)),
         monitoring=MonitoringFacts(1, 1, (check,), (AlertFacts(text, text, text, text, NOW),)),
-        storage=StorageFacts(10, {"dvc": 10}, (QuotaFacts("total", 10, 5, None, "soft"),)),
+        storage=StorageFacts(10, {"dvc": 10}, (QuotaRow("total", 10, 5, None, "soft"),)),
         pipelines=(text,),
         schedules=(ScheduleFacts(text, text, text, False, NOW, text, NOW),),
         gaps=(Gap(text, "run"),),

@@ -15,7 +15,6 @@ from mlops.reporting.facts import (
     DataFacts,
     MonitoringFacts,
     ProjectReport,
-    QuotaFacts,
     RunFacts,
     RunsFacts,
     StorageFacts,
@@ -23,6 +22,7 @@ from mlops.reporting.facts import (
 )
 from mlops.reporting.gates import MEANINGS, Gate, evaluate, parse
 from mlops.reporting.report import StatusReport
+from mlops.workspace.quota import QuotaRow
 from tests.reporting.demo import past_run
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -47,7 +47,7 @@ def test_a_project_in_which_all_is_well_passes_every_gate() -> None:
         runs=RunsFacts(2, {"FINISHED": 1, "KILLED": 1}, run("KILLED"), run("FINISHED")),
         data=DataFacts(1, 2),
         monitoring=MonitoringFacts(2, 1, (check(drift=False),)),
-        storage=StorageFacts(10, {}, (QuotaFacts("total", 10, 20, 30, "ok"),)),
+        storage=StorageFacts(10, {}, (QuotaRow("total", 10, 20, 30, "ok"),)),
     )
     assert evaluate([well, ProjectReport("empty")]) == ()
 
@@ -84,9 +84,9 @@ def test_the_last_run_that_ended_counts_for_the_project_and_for_each_pipeline() 
 
 def test_data_limits_and_alerts() -> None:
     rows = (
-        QuotaFacts("total", 9_000_000, 5_000_000, 10_000_000, "soft"),
-        QuotaFacts("dvc", 8_000_000, None, 4_000_000, "hard"),
-        QuotaFacts("mlflow", 1, 2, None, "ok"),
+        QuotaRow("total", 9_000_000, 5_000_000, 10_000_000, "soft"),
+        QuotaRow("dvc", 8_000_000, None, 4_000_000, "hard"),
+        QuotaRow("mlflow", 1, 2, None, "ok"),
     )
     alerts = (
         AlertFacts("a2", "clf", "drift_share", "too much\n drift", NOW),

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from mlops.errors import MLOpsError, WorkspaceNotFoundError
-from mlops.integrations.bentoml_serving import starting
 from mlops.reporting.dashboard.opened import open_context
 from mlops.reporting.memory import FRESH_NANOSECONDS, MOST_PATHS
 from mlops.reporting.reading import storage
+from mlops.reporting.reading.serving import urls_by_tag
 from mlops.reporting.registry import Registry, RegistryEntry
 from mlops.reporting.registry_sources import RegistrySources
 from mlops.workspace import WorkspaceManager, base
@@ -85,8 +85,5 @@ class KnownModels:
 
 
 def _served(entries: tuple[RegistryEntry, ...], workspace: ProjectWorkspace) -> list[RegistryEntry]:
-    urls: dict[str, list[str]] = {}
-    if any(entry.bento for entry in entries):
-        for server in starting.running(workspace):
-            urls.setdefault(str(server["tag"]), []).append(str(server["url"]))
-    return [replace(entry, serving=tuple(urls.get(entry.bento or "", ()))) for entry in entries]
+    urls = urls_by_tag(workspace) if any(entry.bento for entry in entries) else {}
+    return [replace(entry, serving=urls.get(entry.bento or "", ())) for entry in entries]

@@ -11,7 +11,7 @@ from pathlib import Path
 from mlops.errors import IntegrationNotInstalledError
 from mlops.integrations.dvc_data.vault import Vault
 from mlops.pipelines import catalogue
-from mlops.reporting.facts import DataFacts, ModelsFacts, ProjectReport, QuotaFacts, StorageFacts, Trouble
+from mlops.reporting.facts import DataFacts, ModelsFacts, ProjectReport, StorageFacts, Trouble
 from mlops.reporting.reading import checks, data, metric_modes, packaged, tracking
 from mlops.reporting.reading.checks import Monitored
 from mlops.reporting.reading.machine import KNOWN, Machine
@@ -139,11 +139,10 @@ class ProjectReading:
         return self._tracked is not None
 
     def _storage(self, walk: Walk) -> StorageFacts:
-        rows: tuple[QuotaFacts, ...] = ()
+        rows: tuple[quota.QuotaRow, ...] = ()
         with self._section("quota"):
             limits = quota.limits_of(self.context.workspace, operation="collect")
-            found = quota.assess(limits, walk.by_directory, walk.total_bytes) if limits else ()
-            rows = tuple(QuotaFacts(*row) for row in found)
+            rows = quota.assess(limits, walk.by_directory, walk.total_bytes) if limits else ()
         return StorageFacts(walk.total_bytes, walk.by_directory, rows)
 
     def _tools(self) -> dict[str, str]:

@@ -16,10 +16,20 @@ def with_urls(models: ModelsFacts, workspace: ProjectWorkspace) -> ModelsFacts:
         models: The models.
         workspace: The project; only its directory is used.
     """
-    served: dict[str, list[str]] = {}
-    for server in starting.running(workspace):
-        served.setdefault(str(server["tag"]), []).append(str(server["url"]))
-    if not served:
+    if not (served := urls_by_tag(workspace)):
         return models
-    deployments = [replace(each, urls=tuple(served.get(each.tag, ()))) for each in models.deployments]
+    deployments = [replace(each, urls=served.get(each.tag, ())) for each in models.deployments]
     return replace(models, deployments=tuple(deployments))
+
+
+def urls_by_tag(workspace: ProjectWorkspace) -> dict[str, tuple[str, ...]]:
+    """Return at which addresses each Bento is served, by its tag.
+
+    Args:
+        workspace: The project; only its directory is used.
+    """
+    served: dict[str, tuple[str, ...]] = {}
+    for server in starting.running(workspace):
+        tag = str(server["tag"])
+        served[tag] = (*served.get(tag, ()), str(server["url"]))
+    return served
