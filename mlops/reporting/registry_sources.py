@@ -21,6 +21,7 @@ from mlops.integrations.mlflow_tracking.flavors import MLMODEL
 from mlops.reporting.facts import CheckFacts
 from mlops.reporting.reading.checks import check_facts
 from mlops.reporting.reading.packaged import head
+from mlops.reporting.reading.serving import urls_by_tag
 from mlops.reporting.registry_entry import PACKAGED, REGISTERED, RegistryEntry, signature_fields
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class RegistrySources:
         self._rows: dict[tuple[str, str], ModelRow] = {}
         self._packages: dict[tuple[str, str], StoreEntry] = {}
         self._bentos: set[str] = set()
-        self._urls: dict[str, list[str]] = {}
+        self._urls: dict[str, tuple[str, ...]] = {}
         self._runs: dict[str, dict[str, Any] | None] = {}
 
     def entries(self) -> list[RegistryEntry]:
@@ -100,8 +101,7 @@ class RegistrySources:
         bentos = self._serving.store
         found = entries.scan(bentos.root("bento"), kind="bento", prefix=bentos.prefix, load=head)
         self._bentos = {entry.tag for entry in found if not entry.error}
-        for server in self._serving.servers():
-            self._urls.setdefault(server["tag"], []).append(server["url"])
+        self._urls = urls_by_tag(self._workspace)
 
     def _run(self, run_id: str) -> dict[str, Any] | None:
         if run_id and run_id not in self._runs:
@@ -172,7 +172,7 @@ class RegistrySources:
             data=known.data or (_data(run["tags"], versions.DATA) if run else {}),
             packaged=package is not None,
             bento=tag if tag in self._bentos else None,
-            serving=tuple(self._urls.get(tag or "", ())),
+            serving=self._urls.get(tag or "", ()),
             last_check=check,
             created_at=created,
         )

@@ -1,4 +1,4 @@
-"""A report on 1,000 projects of 20 runs, each with data, a model, a Bento and checks, against MlflowClient.
+"""A report on 1,000 projects of 20 runs, with nothing else and with data, models, Bentos and checks.
 
 Every figure is of a fresh process with the files in the system's cache. The report counts its imports; that
 of a base in which nothing changed is the call alone. The bare loop opens one ``MlflowClient`` per project and
@@ -46,7 +46,7 @@ taken = time.perf_counter() - began
 done.set()
 # Of the process itself what it used since it began: ru_maxrss begins with what its parent had.
 own = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-helpers = min(len(os.sched_getaffinity(0)) - 1, 3)
+helpers = min(len(os.sched_getaffinity(0)), 4)
 memory = own + helpers * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 heavy = [name for name in ("mlflow", "evidently", "pandas", "dvc", "bentoml") if name in sys.modules]
 facts = [report.totals.projects, report.totals.runs, taken, memory / 1024, most[0], taken - imported, heavy]
@@ -65,46 +65,54 @@ for uri in uris:
     runs = client.search_runs(ids, max_results=1000)
     models = client.search_registered_models()
     versions = [v for model in models for v in client.search_model_versions(f"name = '{model.name}'")]
-    assert len(runs) >= 20 and versions
+    assert len(runs) >= 20
 print(json.dumps([imported, (time.perf_counter() - began) / len(uris)]))
 """
 
 
 def run(scratch: Path) -> list[Ratio]:
-    base = build_fleet(scratch / "base", PROJECTS)
+    runs, full = scratch / "runs", scratch / "full"
+    build_fleet(runs, PROJECTS, only_runs=True)
+    build_fleet(full, PROJECTS)
     # What has just been written is read anew each time, so that no change goes unnoticed.
     time.sleep(2.5)
-    _collect(base, scratch / "bytecode")
-    caches = [scratch / f"cache-{number}" for number in range(3)]
-    cold = [_collect(base, cache) for cache in caches]
-    warm = [_collect(base, caches[0]) for _ in range(3)]
-    for projects, runs, *_, heavy in cold:
-        if (projects, runs, heavy) != (PROJECTS, PROJECTS * RUNS, []):
-            raise AssertionError(f"not what was made: {projects} projects, {runs} runs, imported {heavy}")
-    watched = _collect(base, scratch / "watched", "watch")
-    bare = _bare(base) * PROJECTS
-    ours, again = median(each[2] for each in cold), median(each[5] for each in warm)
+    _collect(runs, scratch / "bytecode")
+    of_runs, of_all = (_cold(base, scratch) for base in (runs, full))
+    bare_runs, bare_all = (_bare(base) * PROJECTS for base in (runs, full))
+    again = median(_collect(full, scratch / f"{full.name}-0")[5] for _ in range(3))
+    watched = _collect(full, scratch / "watched", "watch")
     for number in range(PROJECTS, MANY):
-        (base / name_of(number)).symlink_to(base / name_of(number % PROJECTS))
-    many = _collect(base, scratch / "many")
+        (full / name_of(number)).symlink_to(full / name_of(number % PROJECTS))
+    many = _collect(full, scratch / "many")
     if many[0] != MANY:
         raise AssertionError(f"{many[0]} projects instead of {MANY}")
     label = f"report on {PROJECTS:,} projects x {RUNS} runs"
+    more = "the same with data, a model, a Bento and checks"
     return [
-        Ratio(f"one MlflowClient per project | {label}", bare, ours, TIMES_FASTER),
-        Ratio(f"allowed: {COLD_SECONDS:g} s | {label}", COLD_SECONDS, ours, 1.0),
-        Ratio(f"allowed: {WARM_SECONDS:g} s | the same, nothing changed", WARM_SECONDS, again, 1.0),
+        Ratio(f"one MlflowClient per project | {label}", bare_runs, of_runs, TIMES_FASTER),
+        Ratio(f"allowed: {COLD_SECONDS:g} s | {label}", COLD_SECONDS, of_runs, 1.0),
+        Ratio(f"one MlflowClient per project | {more}", bare_all, of_all, TIMES_FASTER),
+        Ratio(f"allowed: {WARM_SECONDS:g} s | the latter, nothing changed", WARM_SECONDS, again, 1.0),
         Ratio(
-            "allowed | memory of the report, helper included", MEMORY_MB / 1e3, watched[3] / 1e3, 1.0, "MB"
+            "allowed | memory of the report, helpers included", MEMORY_MB / 1e3, watched[3] / 1e3, 1.0, "MB"
         ),
         Ratio("allowed | most files open at once", DESCRIPTORS / 1e3, watched[4] / 1e3, 1.0, "files"),
         Ratio(
             f"{MANY // PROJECTS} times the report, allowed {TOLERANCE:g} times that | report on {MANY:,}",
-            TOLERANCE * ours * MANY / PROJECTS,
+            TOLERANCE * of_all * MANY / PROJECTS,
             many[2],
             1.0,
         ),
     ]
+
+
+def _cold(base: Path, scratch: Path) -> float:
+    """Return the seconds that a report takes from the start of its process, with nothing kept."""
+    found = [_collect(base, scratch / f"{base.name}-{number}") for number in range(3)]
+    for projects, runs, *_, heavy in found:
+        if (projects, runs, heavy) != (PROJECTS, PROJECTS * RUNS, []):
+            raise AssertionError(f"not what was made: {projects} projects, {runs} runs, imported {heavy}")
+    return float(median(each[2] for each in found))
 
 
 def _collect(base: Path, cache: Path, *options: str) -> list[Any]:

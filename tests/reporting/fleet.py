@@ -58,37 +58,50 @@ def name_of(number: int) -> str:
     return f"fleet-{number:05d}"
 
 
-def build_fleet(base: Path, count: int) -> Path:
+def build_fleet(base: Path, count: int, *, only_runs: bool = False) -> Path:
     """Make a base with so many projects of 20 runs, each with data, a model, a Bento and checks.
 
     Args:
         base: The directory to make.
         count: How many projects.
+        only_runs: Whether they have nothing but the runs.
     """
     (base / ".mlops").mkdir(parents=True)
-    fleet = first_project(base)
+    fleet = first_project(base, only_runs=only_runs)
     for number in range(1, count):
         fleet.copy(base, number)
     return base
 
 
-def first_project(base: Path) -> Fleet:
+def first_project(base: Path, *, only_runs: bool = False) -> Fleet:
     """Make the first project with the library, and take it apart."""
-    import numpy
-    import pandas
-    from sklearn.linear_model import LogisticRegression
-
     client = MLOpsClient.from_project(_FIRST, base_path=base, description="One of many", metadata={"n": 1})
-    generator = numpy.random.default_rng(0)
-    frame = pandas.DataFrame({"a": generator.normal(size=300), "b": generator.normal(size=300)})
-    frame["y"] = (frame["a"] > 0).astype(int)
-    data = client.get_workspace_path("outputs") / "train.csv"
-    frame.to_csv(data, index=False)
     for index in range(RUNS - 1):
         numbers = {"accuracy": 0.5 + index / 100, "loss": 1 / (index + 1), "f1": 0.4 + index / 50}
         status = "FAILED" if index % 9 == 4 else "FINISHED"
         params = {"depth": str(index), "rate": "0.1", "solver": "lbfgs", "seed": "0", "folds": "5"}
         past_run(client, f"run {index}", days=2 * index + 0.5, status=status, metrics=numbers, params=params)
+    if only_runs:
+        with client.start_run("best", params={"depth": 9}):
+            client.log_metrics({"accuracy": 0.93, "loss": 0.1, "f1": 0.9})
+    else:
+        _use_everything(client)
+    checks = [check["snapshot_id"] for check in client.monitoring.history()]
+    ids = [client.workspace.id, *checks, *(run["run_id"] for run in client.list_runs(limit=None, steps=True))]
+    client.close()
+    return _taken_apart(base / _FIRST, re.compile("|".join(map(re.escape, [_FIRST, *ids])).encode()))
+
+
+def _use_everything(client: MLOpsClient) -> None:
+    import numpy
+    import pandas
+    from sklearn.linear_model import LogisticRegression
+
+    generator = numpy.random.default_rng(0)
+    frame = pandas.DataFrame({"a": generator.normal(size=300), "b": generator.normal(size=300)})
+    frame["y"] = (frame["a"] > 0).astype(int)
+    data = client.get_workspace_path("outputs") / "train.csv"
+    frame.to_csv(data, index=False)
     with client.start_run("best", params={"depth": 9}):
         client.dvc_add(data)
         client.log_metrics({"accuracy": 0.93, "loss": 0.1, "f1": 0.9})
@@ -105,10 +118,6 @@ def first_project(base: Path) -> Fleet:
     client.monitor_predictions(
         frame.assign(a=frame["a"] + 3, b=frame["b"] + 3), model="classifier:1", **columns
     )
-    checks = [check["snapshot_id"] for check in client.monitoring.history()]
-    ids = [client.workspace.id, *checks, *(run["run_id"] for run in client.list_runs(limit=None, steps=True))]
-    client.close()
-    return _taken_apart(base / _FIRST, re.compile("|".join(map(re.escape, [_FIRST, *ids])).encode()))
 
 
 def _taken_apart(root: Path, own: re.Pattern[bytes]) -> Fleet:

@@ -213,6 +213,20 @@ def test_days_are_those_of_the_moment(report: StatusReport) -> None:
     assert (much_later.by_day, much_later.earlier) == ({}, {"FINISHED": 31})
 
 
+# A helper that dies with its second project.
+_DIES = """
+import os, sys
+sys.path[:] = {path!r}
+from mlops.reporting import collecting, helpers
+real, asked = collecting.Collection.examine, []
+def examine(self, root):
+    asked.append(root)
+    return real(self, root) if len(asked) == 1 else os._exit(1)
+collecting.Collection.examine = examine
+helpers.main()
+"""
+
+
 def test_helpers_find_the_same(demo: Path, report: StatusReport, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlops.reporting import helpers
 
@@ -220,6 +234,9 @@ def test_helpers_find_the_same(demo: Path, report: StatusReport, monkeypatch: py
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
     shared = StatusReport.collect(demo, cache=False)
     assert shared.projects == report.projects
-    # A helper that fails leaves its share to this process.
+    # What helpers that fail leave is read by this process: those that never begin, and those that die.
     monkeypatch.setattr(helpers, "_CODE", "raise SystemExit({path!r} and 1)")
+    assert StatusReport.collect(demo, cache=False).projects == report.projects
+    monkeypatch.setattr(helpers, "_BATCH", 1)
+    monkeypatch.setattr(helpers, "_CODE", _DIES)
     assert StatusReport.collect(demo, cache=False).projects == report.projects
