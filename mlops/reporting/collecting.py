@@ -18,7 +18,6 @@ from mlops.errors import MLOpsError, WorkspaceCorruptError, WorkspaceNotFoundErr
 from mlops.files import STATE_DIRECTORY
 from mlops.reporting import codec
 from mlops.reporting.facts import ProjectReport, StorageFacts, Trouble
-from mlops.reporting.helpers import Helpers
 from mlops.reporting.memory import FRESH_NANOSECONDS, MOST_PATHS, SEPARATOR, Memory, Remembered
 from mlops.reporting.reading import days, storage
 from mlops.reporting.reading.machine import Machine, look
@@ -27,6 +26,7 @@ from mlops.workspace.model import ProjectWorkspace
 from mlops.workspace.tools import ToolContext
 
 if TYPE_CHECKING:
+    from mlops.reporting.helpers import Helpers
     from mlops.reporting.reading.project import ProjectReading
     from mlops.reporting.servers import Servers
     from mlops.workspace.manager import WorkspaceManager
@@ -36,6 +36,7 @@ Progress = Callable[[int, int], object]
 
 def collect(
     manager: WorkspaceManager,
+    helpers: Helpers,
     *,
     projects: Sequence[str] | None,
     cache: bool,
@@ -46,6 +47,7 @@ def collect(
 
     Args:
         manager: The base.
+        helpers: For reading many projects.
         projects: Only these; None for all.
         cache: Whether to use, and keep, what did not change.
         progress: Called with the number of projects that are done, and of all.
@@ -64,19 +66,16 @@ def collect(
     memory = Memory(manager.base_path) if cache else None
     fresh: list[Remembered] = []
     found: dict[str, ProjectReport] = {}
-    with Helpers() as helpers:
-        if helpers.worth(len(roots)) and not (memory and memory.exists()):
-            helpers.start()
-        table = settings.tool_table(manager.location.root)[0]
-        collection = Collection(manager.base_path, table, now=now)
-        key = collection.key()
-        known = memory.recall(key, None if projects is None else list(roots)) if memory else {}
-        for read, kept in collection.read(roots, known, helpers):
-            found[read.project_name] = read
-            if kept is not None:
-                fresh.append(kept)
-            if progress is not None:
-                progress(len(found), len(roots))
+    table = settings.tool_table(manager.location.root)[0]
+    collection = Collection(manager.base_path, table, now=now)
+    key = collection.key()
+    known = memory.recall(key, None if projects is None else list(roots)) if memory else {}
+    for read, kept in collection.read(roots, known, helpers):
+        found[read.project_name] = read
+        if kept is not None:
+            fresh.append(kept)
+        if progress is not None:
+            progress(len(found), len(roots))
     if memory and (fresh or known.keys() - roots.keys()):
         memory.keep(key, fresh, known=None if projects is not None else roots)
     return tuple(found[name] for name in sorted(found))

@@ -73,6 +73,19 @@ class Helpers:
         """
         return count >= WORTH_PROJECTS and _processors() > 1 and bool(sys.executable)
 
+    def prepare(self, base: Path, *, cache: bool) -> None:
+        """Start helpers if a report of a base will need them, because nothing of it was kept.
+
+        Args:
+            base: The base.
+            cache: Whether what was kept is used.
+        """
+        from mlops.reporting.memory import Memory
+
+        with contextlib.suppress(OSError), os.scandir(base) as entries:
+            if self.worth(sum(1 for _ in entries)) and not (cache and Memory(base).exists()):
+                self.start()
+
     def start(self) -> None:
         """Start one helper for each processor, unless they are started already."""
         while len(self._processes) < min(_processors(), MOST_HELPERS):

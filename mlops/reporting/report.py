@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mlops.errors import WorkspaceNotFoundError
-from mlops.reporting import rankings, totals, trends
-from mlops.reporting.facts import ProjectReport
-from mlops.reporting.rankings import Rankings
-from mlops.reporting.totals import Totals
-from mlops.reporting.trends import Trends
-from mlops.workspace.manager import WorkspaceManager
+
+if TYPE_CHECKING:
+    from mlops.reporting.facts import ProjectReport
+    from mlops.reporting.rankings import Rankings
+    from mlops.reporting.totals import Totals
+    from mlops.reporting.trends import Trends
+    from mlops.workspace.manager import WorkspaceManager
 
 SCHEMA_VERSION: Final = 1
 
@@ -69,11 +70,22 @@ class StatusReport:
             WorkspaceNotFoundError: There is no project of a name given.
             ConfigError: The base's pyproject.toml cannot be read.
         """
-        from mlops.reporting import collecting
+        from mlops.reporting.helpers import Helpers
 
-        manager = manager or WorkspaceManager(base_path)
-        now = datetime.now(UTC)
-        found = collecting.collect(manager, projects=projects, cache=cache, progress=progress, now=now)
+        if manager is None:
+            from mlops.workspace.manager import WorkspaceManager
+
+            manager = WorkspaceManager(base_path)
+        with Helpers() as helpers:
+            if projects is None:
+                helpers.prepare(manager.base_path, cache=cache)
+            # Helpers import what they need while this process does.
+            from mlops.reporting import collecting
+
+            now = datetime.now(UTC)
+            found = collecting.collect(
+                manager, helpers, projects=projects, cache=cache, progress=progress, now=now
+            )
         return cls.of(found, generated_at=now, base_path=str(manager.base_path))
 
     @classmethod
@@ -85,6 +97,8 @@ class StatusReport:
             generated_at: The moment it was read, aware.
             base_path: The base.
         """
+        from mlops.reporting import rankings, totals, trends
+
         every = tuple(projects)
         return cls(
             generated_at,

@@ -20,6 +20,7 @@ from mlops import StatusReport, WorkspaceManager
 from mlops.jsonlines import append
 from mlops.reporting import collecting
 from mlops.reporting.facts import ProjectReport
+from mlops.reporting.helpers import Helpers
 from mlops.reporting.memory import FRESH_NANOSECONDS, Memory
 from tests.reporting.demo import build_demo
 
@@ -171,7 +172,10 @@ def test_days_and_firings_move_on_although_nothing_changed(settled: Path) -> Non
     now = datetime.now(UTC)
 
     def at(moment: datetime) -> ProjectReport:
-        (found,) = collecting.collect(manager, projects=["churn"], cache=True, progress=None, now=moment)
+        with Helpers() as helpers:
+            (found,) = collecting.collect(
+                manager, helpers, projects=["churn"], cache=True, progress=None, now=moment
+            )
         return found
 
     today, later = at(now), at(now + timedelta(days=31))
