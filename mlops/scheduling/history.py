@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from mlops import jsonlines
 from mlops.files import locked, write_atomic
-from mlops.pipelines.outputs import DIRECTORY
+from mlops.pipelines.catalogue import DIRECTORY
 from mlops.workspace.model import ProjectWorkspace, lock_file
 
 _LOCK: Final = "schedules"
