@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlops.cli.arguments import Project
-from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json
+from mlops.cli.output import JsonOption, human_bytes, manager_of, print_json, say
 
 app = typer.Typer()
 
@@ -50,15 +50,15 @@ def deploy(
     if json:
         print_json(made.to_dict() | {"exported_to": None if folder is None else str(folder)})
         return
-    typer.echo(f"{made.tag}: {human_bytes(made.size)} at {made.path}")
+    say(f"{made.tag}: {human_bytes(made.size)} at {made.path}")
     for key, value in sorted(made.labels.items()):
         if key not in ("project", "model", "version"):
-            typer.echo(f"  {key}: {value}")
+            say(f"  {key}: {value}")
     if folder is not None:
-        typer.echo(f"Exported to {folder}; build an image of it with:")
-        typer.echo(f"  docker build -t {made.tag} -f {folder}/env/docker/Dockerfile {folder}")
+        say(f"Exported to {folder}; build an image of it with:")
+        say(f"  docker build -t {made.tag} -f {folder}/env/docker/Dockerfile {folder}")
     elif made.bento_tag is not None:
-        typer.echo(f"Serve it with: mlops serve {project} {made.model}:{made.version}")
+        say(f"Serve it with: mlops serve {project} {made.model}:{made.version}")
 
 
 @app.callback()

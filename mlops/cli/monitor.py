@@ -14,7 +14,7 @@ import typer
 from mlops.cli import stopping
 from mlops.cli.alerts import say_undelivered
 from mlops.cli.arguments import Project
-from mlops.cli.output import JsonOption, manager_of, print_json, print_table
+from mlops.cli.output import JsonOption, manager_of, print_json, print_table, say
 from mlops.cli.pipeline import outcome
 from mlops.errors import ConfigError, DataNotFoundError
 from mlops.integrations.evidently_monitoring.watch import EVERY_SECONDS, WINDOW_ROWS
@@ -129,7 +129,7 @@ def _watch(
             _print_line(result.to_dict())
         else:
             at = f"{result.checked_at:%Y-%m-%d %H:%M:%S}"
-            typer.echo(f"{at} {result.model}:{result.model_version}: {_verdict(result)}")
+            say(f"{at} {result.model}:{result.model_version}: {_verdict(result)}")
             _print_alerts(result.alerts)
         sys.stdout.flush()
         if not isinstance(result, BaseException):
@@ -170,7 +170,7 @@ def _run(pipeline: Pipeline, alerts: Sequence[Alert], *, json: bool) -> None:
     from mlops.client.alerting import retrain
 
     typer.echo(f"Running the pipeline {pipeline.name} ...", err=True)
-    typer.echo(outcome(retrain(pipeline, alerts)), err=json)
+    say(outcome(retrain(pipeline, alerts)), err=json)
     sys.stdout.flush()
 
 
@@ -224,7 +224,7 @@ def _json_lines(path: Path) -> Any:
 def _print(result: MonitoringResult) -> None:
     """Print what a check found, what matters first."""
     _print_alerts(result.alerts)
-    typer.echo(_verdict(result))
+    say(_verdict(result))
     rows = [
         (c.column, c.kind, _number(c.score), _number(c.threshold), "drifted" if c.drifted else "", c.method)
         for c in sorted(result.columns.values(), key=lambda c: (not c.drifted, c.column))
@@ -244,16 +244,16 @@ def _print(result: MonitoringResult) -> None:
         print_table(("metric", "batch", "reference", "change"), metrics)
     typer.echo()
     for name, reason in result.skipped.items():
-        typer.echo(f"Not compared: {name}: {reason}", err=True)
+        say(f"Not compared: {name}: {reason}", err=True)
     for warning in result.warnings:
-        typer.echo(f"Note: {warning}", err=True)
+        say(f"Note: {warning}", err=True)
     typer.echo(f"Snapshot {result.snapshot_id}")
 
 
 def _print_alerts(alerts: Sequence[Alert]) -> None:
     for alert in alerts:
         goes_on = f" (found by {alert.count} checks now)" if alert.count > 1 else ""
-        typer.echo(f"ALERT {alert.id}: {alert.message}{goes_on}")
+        say(f"ALERT {alert.id}: {alert.message}{goes_on}")
 
 
 def _verdict(result: MonitoringResult) -> str:

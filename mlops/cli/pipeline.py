@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops.cli.arguments import ProjectOption
-from mlops.cli.output import JsonOption, console, manager_of, print_json, print_table
+from mlops.cli.output import JsonOption, console, manager_of, print_json, print_table, say
 
 if TYPE_CHECKING:
     from mlops.client import MLOpsClient
@@ -158,7 +158,7 @@ def run_(
     if json:
         print_json(done.to_dict())
     else:
-        typer.echo(outcome(done))
+        say(outcome(done))
     if done.error is not None:
         raise done.error
 
@@ -257,7 +257,7 @@ def _run_cells(run: dict[str, Any] | None) -> tuple[str | None, str | None]:
 
 
 def _print_version(version: PipelineVersion) -> None:
-    typer.echo(f"{version.pipeline} {version.version}")
+    say(f"{version.pipeline} {version.version}")
     facts = {
         "saved": f"{version.created_at:%Y-%m-%d %H:%M:%S} UTC with Python {version.python}",
         "description": version.description,
@@ -281,4 +281,4 @@ def _print_version(version: PipelineVersion) -> None:
     print_table(("step", "takes", "returns", "code", "defined in"), rows)
     sources = {name: text for step in version.steps for name, text in step.sources.items()}
     for name, text in sources.items():
-        typer.echo(f"# {name}\n{text}\n")
+        say(f"# {name}\n{text}\n")

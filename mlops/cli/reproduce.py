@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mlops.cli.arguments import project_names
-from mlops.cli.output import JsonOption, manager_of, print_json, print_table
+from mlops.cli.output import JsonOption, manager_of, print_json, print_table, say
 from mlops.lineage.reproduction import DEFAULT_TOLERANCE
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def reproduce(
     client, run_id = _find(manager_of(context), run, project)
     directory = into or client.reproduction_directory(run_id)
     if rerun or (checkout and rerun is None):
-        typer.echo(f"mlops: working in {directory}; the command's output is in output.log there", err=True)
+        say(f"mlops: working in {directory}; the command's output is in output.log there", err=True)
     result = client.reproduce(
         run_id, directory=directory, checkout=checkout, rerun=rerun, tolerance=tolerance, force=force
     )
@@ -125,22 +125,22 @@ def _find(manager: WorkspaceManager, run: str, project: str | None) -> tuple[MLO
 
 
 def _show(result: Reproduction) -> None:
-    typer.echo(f"Run {result.run_id} of {result.project}, in {result.directory}")
+    say(f"Run {result.run_id} of {result.project}, in {result.directory}")
     for line in _lines(result):
-        typer.echo(f"  {line}")
+        say(f"  {line}")
     if result.metrics:
         columns = ("metric", "then", "now", "")
         print_table(columns, [_row(metric) for metric in result.metrics])
     for note in result.notes:
-        typer.echo(f"Note: {note}")
+        say(f"Note: {note}")
     rerun = result.rerun
     if rerun is None:
         typer.echo("\nTo go on by hand:\n")
-        typer.echo(result.code.instructions)
+        say(result.code.instructions)
     elif rerun.exit_code:
         typer.echo(f"The command failed with exit code {rerun.exit_code}; its last lines:")
         for line in rerun.tail:
-            typer.echo(f"  {line}")
+            say(f"  {line}")
     elif rerun.run_id is None:
         typer.echo(
             f"The command recorded no run in {result.project}: a base path or tracking URI in its code may"
@@ -150,7 +150,7 @@ def _show(result: Reproduction) -> None:
         typer.echo("Reproduced: every metric came out the same.")
     else:
         wrong = [metric.name for metric in result.metrics if metric.match is False]
-        typer.echo(f"Not reproduced: {', '.join(wrong)}")
+        say(f"Not reproduced: {', '.join(wrong)}")
 
 
 def _lines(result: Reproduction) -> Iterator[str]:

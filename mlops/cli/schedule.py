@@ -13,7 +13,7 @@ import typer
 
 from mlops.cli import stopping
 from mlops.cli.arguments import Project, Projects
-from mlops.cli.output import JsonOption, manager_of, print_json, print_table
+from mlops.cli.output import JsonOption, manager_of, print_json, print_table, say
 from mlops.errors import ScheduleError
 from mlops.plurals import counted
 
@@ -66,7 +66,7 @@ def list_schedules(context: typer.Context, projects: Projects = None, json: Json
         print_table(("project", "schedule", "when", "runs", "next (UTC)"), rows)
     for scheduler in schedulers:
         for error in scheduler.errors().values():
-            typer.echo(f"Never runs: {error}", err=True)
+            say(f"Never runs: {error}", err=True)
 
 
 @schedule.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mlops.cli.arguments import Project
-from mlops.cli.output import manager_of
+from mlops.cli.output import manager_of, say
 from mlops.errors import IntegrationError
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def serve(
             log_predictions=log_predictions,
             sample_rate=sample_rate,
         ) as server:
-            typer.echo(f"{server.tag}: {server.url} (Ctrl-C stops it)")
+            say(f"{server.tag}: {server.url} (Ctrl-C stops it)")
             typer.echo(_request(server, client.serving.inputs(server.tag)))
-            typer.echo(f"Log: {server.log}")
+            say(f"Log: {server.log}")
             sys.stdout.flush()
             while server.running():
                 time.sleep(POLL_SECONDS)

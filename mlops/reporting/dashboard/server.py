@@ -21,6 +21,7 @@ from mlops.workspace import WorkspaceManager
 GRACE_SECONDS: Final = 3
 START_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.01
+_WAIT_SECONDS: Final = 0.2
 
 
 class DashboardServer:
@@ -128,8 +129,9 @@ class DashboardServer:
 
     def wait(self) -> None:
         """Wait until it ends."""
-        if self._thread is not None:
-            self._thread.join()
+        # Once Polars is imported, as MLflow does where it is installed, Ctrl-C ends no wait without a limit.
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(_WAIT_SECONDS)
 
     def stop(self) -> None:
         """Stop to serve; does nothing if it does not."""
