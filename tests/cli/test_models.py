@@ -288,7 +288,7 @@ def test_a_server_that_cannot_run_says_why(mlops, start) -> None:
     missing = start("clf", "--version", "2")
     output, errors = missing.communicate(timeout=60)
     assert (missing.returncode, output) == (1, "")
-    assert "client.deploy_model('clf', version='2')" in errors
+    assert "mlops deploy churn clf:2" in errors
 
     process = start("clf:1")
     assert process.stdout.readline().startswith("churn.clf:1")
