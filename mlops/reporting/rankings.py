@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -94,7 +95,7 @@ def rank(projects: Iterable[ProjectReport], *, now: datetime) -> Rankings:
         return 0.0 if began is None else max((now - began).total_seconds() / _DAY_SECONDS, 0.0)
 
     def first(value: Callable[[ProjectReport], float]) -> tuple[Place, ...]:
-        places = [Place(each.project_name, found) for each in every if (found := value(each)) > 0]
+        places = [(found, each.project_name) for each in every if (found := value(each)) > 0]
         return _top(places, descending=True)
 
     return Rankings(
@@ -117,14 +118,15 @@ def _metrics(projects: Iterable[ProjectReport]) -> Iterator[MetricRanking]:
             found.setdefault((best.metric, best.mode), []).append((best, project.project_name))
     for (metric, mode), values in sorted(found.items()):
         if len(values) > 1:
-            places = [Place(name, best.value) for best, name in values]
+            places = [(best.value, name) for best, name in values]
             yield MetricRanking(metric, mode, _top(places, descending=mode == "max"))
 
 
-def _top(places: Iterable[Place], *, descending: bool) -> tuple[Place, ...]:
-    """Return the first places; of equal values the project that comes first by name."""
+def _top(places: Iterable[tuple[float, str]], *, descending: bool) -> tuple[Place, ...]:
+    """Return the first places, from values and projects; of equal values the first project by name."""
     way = -1 if descending else 1
-    return tuple(sorted(places, key=lambda place: (way * place.value, place.project_name))[:FIRST])
+    found = heapq.nsmallest(FIRST, places, key=lambda place: (way * place[0], place[1]))
+    return tuple(Place(name, value) for value, name in found)
 
 
 def _recent(project: ProjectReport) -> dict[str, int]:

@@ -249,7 +249,7 @@ def test_a_line_that_a_killed_writer_did_not_complete_is_a_note(manager: Workspa
     ("file", "content", "what"),
     [
         ("pipelines/schedules/history.jsonl", '{"schedule": "night"}\n', "schedules"),
-        ("monitoring/reference/current.json", '{"current": {"m": 1}}', "monitoring"),
+        ("monitoring/reference/history.jsonl", '{"model": "m"}\n', "monitoring"),
         ("pipelines/versions/train/v1.json", "[]", None),
         (".renaming.json", "{", None),
     ],

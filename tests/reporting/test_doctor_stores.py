@@ -405,10 +405,11 @@ def test_references_are_read_and_their_list_is_made_again(ward: Path) -> None:
     before = client.monitoring.reference("classifier")
     pointer = ward / "churn" / "monitoring" / "reference" / "current.json"
     content = json.loads(pointer.read_text())
-    pointer.write_text('{"schema_version": 1, "cur')
-    cured(ward, "damaged-reference")
-    assert client.monitoring.reference("classifier") == before
-    assert json.loads(pointer.read_text()) == content
+    for damaged in ('{"schema_version": 1, "cur', '{"current": {"m": 1}}'):
+        pointer.write_text(damaged)
+        cured(ward, "damaged-reference")
+        assert client.monitoring.reference("classifier") == before
+        assert json.loads(pointer.read_text()) == content
     data = before.path / "data.parquet"
     _overwrite(data, lambda content: content[:4] + bytes(len(content) - 8) + content[-4:])
     assert found_in(ward) == []

@@ -117,8 +117,8 @@ class Watch:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on."""
-        return not self._stopping.is_set()
+        """Whether it goes on, so that no other can begin."""
+        return bool(self._lock.is_locked)
 
     def __enter__(self) -> Self:
         return self
