@@ -39,7 +39,9 @@ def watch():
 if "watch" in sys.argv:
     threading.Thread(target=watch, daemon=True).start()
 from mlops import StatusReport
-from mlops.reporting import collecting
+if "again" in sys.argv:
+    from mlops.reporting import collecting, rankings, totals, trends
+    from mlops.workspace import manager
 imported = time.perf_counter() - began
 report = StatusReport.collect(sys.argv[1])
 taken = time.perf_counter() - began
@@ -79,7 +81,7 @@ def run(scratch: Path) -> list[Ratio]:
     _collect(runs, scratch / "bytecode")
     of_runs, of_all = (_cold(base, scratch) for base in (runs, full))
     bare_runs, bare_all = (_bare(base) * PROJECTS for base in (runs, full))
-    again = median(_collect(full, scratch / f"{full.name}-0")[5] for _ in range(3))
+    again = median(_collect(full, scratch / f"{full.name}-0", "again")[5] for _ in range(3))
     watched = _collect(full, scratch / "watched", "watch")
     for number in range(PROJECTS, MANY):
         (full / name_of(number)).symlink_to(full / name_of(number % PROJECTS))

@@ -97,7 +97,8 @@ def test_kills_brick_neither_the_workspace_nor_running_pages(base: Path, tmp_pat
                 driver.stdin.write("\n")
                 driver.stdin.flush()
             assert driver.wait(60) == 0
-            assert len(present) > KILLS
+            # Three were there before the first kill: some got through between the kills.
+            assert len(present) > 3
             # A watcher of the file system learns of it a moment later.
             path = f"/api/projects/{workspace.evidently_project_id}/reports"
             assert until(lambda: {report["id"] for report in ask(theirs, path)[1]} == present)
