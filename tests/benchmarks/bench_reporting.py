@@ -27,6 +27,8 @@ BARE_PROJECTS: Final = 60
 COLD_SECONDS, WARM_SECONDS = 3.0, 0.5
 MEMORY_MB, DESCRIPTORS = 250, 32
 TIMES_FASTER: Final = 30
+TIMES_LESS: Final = 3
+KEPT: Final = "the same, nothing changed"
 # How much more than five times the cost five times the projects may have.
 TOLERANCE: Final = 1.3
 OURS: Final = """
@@ -81,7 +83,7 @@ def run(scratch: Path) -> list[Ratio]:
     _collect(runs, scratch / "bytecode")
     of_runs, of_all = (_cold(base, scratch) for base in (runs, full))
     bare_runs, bare_all = (_bare(base) * PROJECTS for base in (runs, full))
-    again = median(_collect(full, scratch / f"{full.name}-0", "again")[5] for _ in range(3))
+    again_runs, again_all = (_again(base, scratch) for base in (runs, full))
     watched = _collect(full, scratch / "watched", "watch")
     for number in range(PROJECTS, MANY):
         (full / name_of(number)).symlink_to(full / name_of(number % PROJECTS))
@@ -93,8 +95,9 @@ def run(scratch: Path) -> list[Ratio]:
     return [
         Ratio(f"one MlflowClient per project | {label}", bare_runs, of_runs, TIMES_FASTER),
         Ratio(f"allowed: {COLD_SECONDS:g} s | {label}", COLD_SECONDS, of_runs, 1.0),
+        Ratio(f"allowed: {WARM_SECONDS:g} s | {KEPT}", WARM_SECONDS, again_runs, 1.0),
         Ratio(f"one MlflowClient per project | {more}", bare_all, of_all, TIMES_FASTER),
-        Ratio(f"allowed: {WARM_SECONDS:g} s | the latter, nothing changed", WARM_SECONDS, again, 1.0),
+        Ratio(f"the latter | {KEPT}", of_all, again_all, TIMES_LESS),
         Ratio(
             "allowed | memory of the report, helpers included", MEMORY_MB / 1e3, watched[3] / 1e3, 1.0, "MB"
         ),
@@ -115,6 +118,11 @@ def _cold(base: Path, scratch: Path) -> float:
         if (projects, runs, heavy) != (PROJECTS, PROJECTS * RUNS, []):
             raise AssertionError(f"not what was made: {projects} projects, {runs} runs, imported {heavy}")
     return float(median(each[2] for each in found))
+
+
+def _again(base: Path, scratch: Path) -> float:
+    """Return the seconds that a report takes in which nothing changed since the last one."""
+    return float(median(_collect(base, scratch / f"{base.name}-0", "again")[5] for _ in range(3)))
 
 
 def _collect(base: Path, cache: Path, *options: str) -> list[Any]:
