@@ -38,14 +38,20 @@ client.monitor_predictions(batch(300, 0))
 length = time.monotonic() - started
 chance = random.Random(1)
 for number in range(int(sys.argv[2])):
+    done, tell = os.pipe()
     child = os.fork()
     if not child:
         for seed in range(100):
             client.monitor_predictions(batch(300, seed), latency_ms=float(seed))
+            os.write(tell, b".")
         os._exit(0)
-    time.sleep(length * chance.uniform(0.5, 3))
+    # However busy the machine is, each gets one check through and dies in a later one.
+    os.read(done, 1)
+    time.sleep(length * chance.uniform(0, 2))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    os.close(done)
+    os.close(tell)
     print(number, flush=True)
     sys.stdin.readline()
 """
@@ -97,8 +103,7 @@ def test_kills_brick_neither_the_workspace_nor_running_pages(base: Path, tmp_pat
                 driver.stdin.write("\n")
                 driver.stdin.flush()
             assert driver.wait(60) == 0
-            # Three were there before the first kill: some got through between the kills.
-            assert len(present) > 3
+            assert len(present) > KILLS
             # A watcher of the file system learns of it a moment later.
             path = f"/api/projects/{workspace.evidently_project_id}/reports"
             assert until(lambda: {report["id"] for report in ask(theirs, path)[1]} == present)
