@@ -54,6 +54,7 @@ class Helpers:
 
     def __init__(self) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         return self
@@ -61,8 +62,12 @@ class Helpers:
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             process.kill()
+        for thread in self._threads:
+            thread.join()
         for process in self._processes:
-            process.wait()
+            # What is still to be written to a process that has ended is of no use.
+            with contextlib.suppress(OSError), process:
+                pass
 
     @staticmethod
     def worth(count: int) -> bool:
@@ -87,17 +92,18 @@ class Helpers:
                 self.start()
 
     def start(self) -> None:
-        """Start one helper for each processor, unless they are started already."""
-        while len(self._processes) < min(_processors(), MOST_HELPERS):
-            self._processes.append(
-                subprocess.Popen(  # noqa: S603 - this interpreter, and code of this module
-                    [sys.executable, "-P", "-c", _CODE.format(path=sys.path)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    env={"GLIBC_TUNABLES": _TUNABLES, **os.environ},
+        """Start one helper for each processor, unless they are started already, or as many as can be."""
+        with contextlib.suppress(OSError):
+            while len(self._processes) < min(_processors(), MOST_HELPERS):
+                self._processes.append(
+                    subprocess.Popen(  # noqa: S603 - this interpreter, and code of this module
+                        [sys.executable, "-P", "-c", _CODE.format(path=sys.path)],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.DEVNULL,
+                        env={"GLIBC_TUNABLES": _TUNABLES, **os.environ},
+                    )
                 )
-            )
 
     def read(self, collection: Collection, names: Sequence[str], left: list[str]) -> Iterator[Answer]:
         """Yield what is found of projects, in any order, and whether each can be kept.
@@ -114,8 +120,10 @@ class Helpers:
         order = (collection.base_path, collection.table, collection.now, collection.machine)
         self.start()
         for process in self._processes:
-            threading.Thread(target=_ask, args=(process, order, batches, answers), daemon=True).start()
-        asked = len(self._processes)
+            thread = threading.Thread(target=_ask, args=(process, order, batches, answers), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        asked = len(self._threads)
         while asked:
             try:
                 answer = answers.get(timeout=_WAIT_SECONDS)

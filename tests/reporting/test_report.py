@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -240,3 +242,13 @@ def test_helpers_find_the_same(demo: Path, report: StatusReport, monkeypatch: py
     monkeypatch.setattr(helpers, "_BATCH", 1)
     monkeypatch.setattr(helpers, "_CODE", _DIES)
     assert StatusReport.collect(demo, cache=False).projects == report.projects
+    # So is all of it where none can be started; and none is left, asked or not.
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", str(demo / "no-python"))
+        assert StatusReport.collect(demo, cache=False).projects == report.projects
+    before = {*psutil.Process().children()}
+    with helpers.Helpers() as idle:
+        idle.start()
+        assert {*psutil.Process().children()} > before
+    gc.collect()
+    assert {*psutil.Process().children()} <= before
